@@ -1,0 +1,101 @@
+"""The one shape of every JSON answer: `{success, data, message, error, code}`.
+
+`data` is the thing asked for, `message` a sentence for people, `error` the sentence of a refusal and
+`code` its stable name. Everything under /api/v1/ goes through EnvelopeRenderer and `handle_exception`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.core.exceptions import PermissionDenied
+from django.http import Http404
+from rest_framework import exceptions as drf
+from rest_framework.renderers import JSONRenderer
+from rest_framework.response import Response
+from rest_framework.views import exception_handler as drf_exception_handler
+
+from core.errors import DomainError
+
+_CODES: dict[type[Exception], str] = {
+    drf.NotAuthenticated: "auth_required",
+    drf.AuthenticationFailed: "auth_failed",
+    drf.PermissionDenied: "forbidden",
+    PermissionDenied: "forbidden",
+    drf.NotFound: "not_found",
+    Http404: "not_found",
+    drf.MethodNotAllowed: "method_not_allowed",
+    drf.UnsupportedMediaType: "unsupported_media_type",
+    drf.ParseError: "body_unreadable",
+    drf.ValidationError: "invalid",
+    drf.Throttled: "rate_limited",
+}
+
+
+def envelope(
+    data: Any = None, *, message: str = "", error: str = "", code: str = ""
+) -> dict[str, Any]:
+    """Return the envelope of an answer; it is a success when there is no `error`."""
+    return {
+        "success": not error,
+        "data": {} if data is None else data,
+        "message": message,
+        "error": error,
+        "code": code,
+    }
+
+
+class EnvelopeRenderer(JSONRenderer):
+    """Wraps what a view returns in the envelope, unless it already is one."""
+
+    def render(
+        self,
+        data: Any,
+        accepted_media_type: str | None = None,
+        renderer_context: Mapping[str, Any] | None = None,
+    ) -> bytes:
+        response = (renderer_context or {}).get("response")
+        if getattr(response, "status_code", 200) == 204:
+            return b""
+        if not (isinstance(data, dict) and data.keys() >= {"success", "code", "error"}):
+            data = envelope(data)
+        return super().render(data, accepted_media_type, renderer_context)
+
+
+def refusal(error: DomainError) -> Response:
+    """Return the JSON answer of a refusal."""
+    return Response(
+        envelope(error.data, error=error.message, code=error.code), status=error.status
+    )
+
+
+def handle_exception(exc: Exception, context: Mapping[str, Any]) -> Response | None:
+    """Map every expected exception to the envelope; anything else is a bug and becomes a 500."""
+    if isinstance(exc, DomainError):
+        return refusal(exc)
+    response = drf_exception_handler(exc, dict(context))
+    if response is None:
+        return None
+    code = next((code for kind, code in _CODES.items() if isinstance(exc, kind)), "refused")
+    fields = response.data if isinstance(exc, drf.ValidationError) else {}
+    response.data = envelope(
+        {"fields": fields} if fields else {}, error=_sentence(exc, fields), code=code
+    )
+    return response
+
+
+def _sentence(exc: Exception, fields: Any) -> str:
+    if isinstance(fields, dict) and fields:
+        return " ".join(f"{name}: {_first(value)}" for name, value in fields.items())
+    if isinstance(fields, list) and fields:
+        return _first(fields)
+    return _first(getattr(exc, "detail", None) or "There is no such thing here.")
+
+
+def _first(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return _first(value[0]) if value else ""
+    if isinstance(value, dict):
+        return " ".join(f"{name}: {_first(item)}" for name, item in value.items())
+    return str(value)

@@ -1,0 +1,62 @@
+"""Every refusal the product can give, as data: a stable code, an HTTP status and a sentence.
+
+DomainError
+├── Invalid            400  the request itself is wrong
+├── Unauthenticated    401  we do not know who you are
+├── FundsInsufficient  402  the wallet is short; `data["missing"]` says by how much
+├── Forbidden          403  we know who you are and you may not
+├── NotFound           404  no such thing, or it is somebody else's
+├── Conflict           409  the world has moved on
+├── TooLarge           413  more bytes than the limit
+└── RateLimited        429  too many requests; `data["retry_after"]` in seconds
+
+Doors map these in exactly one place each: core.api (JSON), core.web (pages), nodes.gateway (sockets).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class DomainError(Exception):
+    """A refusal with a stable `code`; `message` says what, why and what to do now."""
+
+    status = 400
+
+    def __init__(self, code: str, message: str, **data: Any) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.data = data
+
+
+class Invalid(DomainError):
+    status = 400
+
+
+class Unauthenticated(DomainError):
+    status = 401
+
+
+class FundsInsufficient(DomainError):
+    status = 402
+
+
+class Forbidden(DomainError):
+    status = 403
+
+
+class NotFound(DomainError):
+    status = 404
+
+
+class Conflict(DomainError):
+    status = 409
+
+
+class TooLarge(DomainError):
+    status = 413
+
+
+class RateLimited(DomainError):
+    status = 429

@@ -1,0 +1,27 @@
+"""Where a DomainError becomes a page: the one mapping for server-rendered views."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+
+from core.errors import DomainError
+
+GetResponse = Callable[[HttpRequest], HttpResponse]
+
+
+class DomainErrorMiddleware:
+    """Shows a refusal as a page with its sentence, its code and its HTTP status."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        return self.get_response(request)
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
+        if not isinstance(exception, DomainError):
+            return None
+        return render(request, "error.html", {"error": exception}, status=exception.status)

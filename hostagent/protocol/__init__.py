@@ -1,0 +1,78 @@
+"""The wire contract between the platform and its agents: the only code that both sides share.
+
+Decoding validates; unknown fields are ignored (newer peers may say more), unknown message types are
+answered with `reject`, never with a crash. `docs/protocol.schema.json` is generated from these types.
+"""
+
+from hostagent.protocol.codec import (
+    MAX_FRAME_BYTES,
+    ProtocolError,
+    decode_from_agent,
+    decode_from_platform,
+    encode,
+)
+from hostagent.protocol.identity import join_statement, session_statement
+from hostagent.protocol.messages import (
+    Ack,
+    AgentMessage,
+    Challenge,
+    ContainerSpec,
+    Desired,
+    DesiredWorkload,
+    DrainNode,
+    GpuFacts,
+    Heartbeat,
+    Hello,
+    HostFacts,
+    JoinAnswer,
+    JoinRequest,
+    Metrics,
+    Observed,
+    PlatformMessage,
+    PullProgress,
+    Reject,
+    ResourceLimits,
+    SelfTestResult,
+    StartInstance,
+    StopInstance,
+    TunnelSettings,
+    Welcome,
+    WorkloadReport,
+    WorkloadState,
+)
+
+__all__ = [
+    "MAX_FRAME_BYTES",
+    "Ack",
+    "AgentMessage",
+    "Challenge",
+    "ContainerSpec",
+    "Desired",
+    "DesiredWorkload",
+    "DrainNode",
+    "GpuFacts",
+    "Heartbeat",
+    "Hello",
+    "HostFacts",
+    "JoinAnswer",
+    "JoinRequest",
+    "Metrics",
+    "Observed",
+    "PlatformMessage",
+    "ProtocolError",
+    "PullProgress",
+    "Reject",
+    "ResourceLimits",
+    "SelfTestResult",
+    "StartInstance",
+    "StopInstance",
+    "TunnelSettings",
+    "Welcome",
+    "WorkloadReport",
+    "WorkloadState",
+    "decode_from_agent",
+    "decode_from_platform",
+    "encode",
+    "join_statement",
+    "session_statement",
+]

@@ -1,0 +1,315 @@
+"""Every message and every nested value of the wire contract. Sizes: MiB for memory, GB (1e9) for disk.
+
+Direction agent -> platform: Hello, Heartbeat, Ack, Observed, Reject.
+Direction platform -> agent: Challenge, Welcome, Desired, StartInstance, StopInstance, DrainNode, Reject.
+
+A node has one counter, its *generation*, which rises with every change of what should run there. Each
+command carries the generation it belongs to and the *whole* picture of one workload, so a lost, doubled
+or reordered command does no harm: a heartbeat whose `generation` differs makes the platform send the
+whole set (`desired`) again. The *epoch* rises with every session; a message of an older one is void.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+Id = Annotated[str, Meta(min_length=36, max_length=36, pattern=r"^[0-9a-f-]{36}$")]
+Short = Annotated[str, Meta(max_length=200)]
+Text = Annotated[str, Meta(max_length=4000)]
+Count = Annotated[int, Meta(ge=0, le=2**53)]
+Port = Annotated[int, Meta(ge=1, le=65535)]
+
+
+class WorkloadState(StrEnum):
+    """What an agent can say of a workload. `absent` means: no container, no network, no tunnel."""
+
+    PULLING = "pulling"
+    STARTING = "starting"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+    FAILED = "failed"
+    ABSENT = "absent"
+
+
+class Value(msgspec.Struct, kw_only=True, omit_defaults=False):
+    """A nested value: read tolerantly."""
+
+
+class Message(msgspec.Struct, kw_only=True, tag_field="type"):
+    """A frame: `type` names it."""
+
+
+class GpuFacts(Value):
+    uuid: Short
+    index: Count
+    model: Short
+    vram_mib: Count
+    pcie_generation: Count | None = None
+    pcie_width: Count | None = None
+    driver: Short = ""
+    cuda: Short = ""
+    compute_capability: Short = ""
+    mig_enabled: bool = False
+
+
+class HostFacts(Value):
+    """The hardware and software of a machine as its agent measured it."""
+
+    hostname: Short
+    os: Short
+    kernel: Short
+    architecture: Short
+    cpu_model: Short
+    cpu_cores: Count
+    memory_mib: Count
+    disk_gb: Count
+    disk_free_gb: Count
+    docker_version: Short = ""
+    docker_storage_driver: Short = ""
+    runc_version: Short = ""
+    nvidia_driver: Short = ""
+    tier: Short = "CPU"
+    gpus: Annotated[list[GpuFacts], Meta(max_length=64)] = []
+    isolation: Short = "runc"
+    disk_quota: bool = False
+    virtualisation: Short = ""
+    digest: Short = ""
+
+
+class SelfTestResult(Value):
+    """One named check: what was measured, what is required, what to do about a failure."""
+
+    check: Short
+    passed: bool
+    severity: Short
+    measured: Text = ""
+    required: Text = ""
+    remedy: Text = ""
+    code: Short = ""
+
+
+class JoinRequest(Value):
+    """Body of `POST /api/v1/agent/join`, sent with `Authorization: Bearer <node key>`."""
+
+    public_key: Short
+    signature: Short
+    agent_version: Short
+    instance_id: Short
+    facts: HostFacts
+    checks: Annotated[list[SelfTestResult], Meta(max_length=100)] = []
+
+
+class JoinAnswer(Value):
+    node_id: Id
+    key_id: Id
+    deployment: Short
+    gateway_url: Short
+
+
+class PullProgress(Value):
+    """Bytes of an image as the engine reports them; `total` is None until every layer is known."""
+
+    current: Count
+    total: Count | None = None
+
+
+class WorkloadReport(Value):
+    """What is true of one workload on the machine now."""
+
+    workload_id: Id
+    generation: Count
+    state: WorkloadState
+    container_id: Short = ""
+    started_at: float | None = None
+    exit_code: int | None = None
+    oom_killed: bool = False
+    code: Short = ""
+    message: Text = ""
+    pull: PullProgress | None = None
+    tunnels: dict[str, str] = {}
+    degraded: Annotated[list[Short], Meta(max_length=50)] = []
+
+
+class Metrics(Value):
+    cpu_util_pct: float = 0.0
+    cpu_temp: float | None = None
+    ram_used_mib: Count = 0
+    disk_used_gb: Count = 0
+    load_1m: float = 0.0
+    gpu_temp: list[float] = []
+    gpu_utilization: list[float] = []
+    gpu_mem_used_mib: list[int] = []
+    gpu_power_w: list[float] = []
+    rental_cpu_pct: dict[str, float] = {}
+    rental_mem_mib: dict[str, int] = {}
+    net_rx_bytes: Count = 0
+    net_tx_bytes: Count = 0
+
+
+class ResourceLimits(Value):
+    gpu_uuids: list[Short] = []
+    gpu_indices: list[Short] = []
+    cpu_cores: Count
+    memory_mib: Count
+    ram_limit: Short
+    disk_gb: Count
+    shm_mib: Count
+    pids: Count
+
+
+class ContainerSpec(Value):
+    """The whole picture of one workload's container."""
+
+    image: Annotated[str, Meta(min_length=1, max_length=500)]
+    hostname: Short
+    env_vars: dict[str, str]
+    command: list[str] | None
+    ssh_keys: Annotated[list[str], Meta(max_length=50)]
+    ssh_port: Port
+    resource_limits: ResourceLimits
+    # Container port -> public port on the proxy server; JSON objects have string keys.
+    proxy_port_mapping: dict[str, Port]
+    stop_timeout_s: Count = 10
+
+
+class Hello(Message, tag="hello"):
+    """The answer to `challenge`: who I am, proven, and what runs here."""
+
+    node_id: Id
+    key_id: Id
+    signature: Short
+    agent_version: Short
+    instance_id: Short
+    boot_id: Short
+    generation: Count
+    facts: HostFacts
+    checks: list[SelfTestResult] = []
+    observed: Annotated[list[WorkloadReport], Meta(max_length=500)] = []
+
+
+class Heartbeat(Message, tag="heartbeat"):
+    node_id: Id
+    epoch: Count
+    generation: Count
+    status: Short
+    metrics: Metrics
+    clock_mono: float = 0.0
+
+
+class Ack(Message, tag="ack"):
+    """The command with this id was understood and written down; `observed` will follow."""
+
+    id: Short
+    epoch: Count
+    generation: Count
+
+
+class Observed(Message, tag="observed"):
+    epoch: Count
+    workloads: Annotated[list[WorkloadReport], Meta(max_length=500)]
+
+
+class Reject(Message, tag="reject"):
+    """I do not understand or may not accept what you sent."""
+
+    code: Short
+    message: Text
+    id: Short = ""
+
+
+class Challenge(Message, tag="challenge"):
+    """Sign `session_statement(...)` within 30 s; the nonce is 32 random bytes in hex, for single use."""
+
+    nonce: Short
+    deployment: Short
+    server_time: float
+
+
+class TunnelSettings(Value):
+    """How this node's frpc reaches its proxy server."""
+
+    server_host: Short
+    server_port: Port
+    token: Short
+    node: Short
+    secret: Short
+    secret_version: Count
+    ca_pem: Text = ""
+    server_name: Short = ""
+
+
+class StartInstance(Message, tag="start_instance"):
+    """This workload should be running, exactly so."""
+
+    id: Short
+    epoch: Count
+    generation: Count
+    workload_id: Id
+    workload_generation: Count
+    rental_id: Short
+    spec: ContainerSpec
+
+
+class StopInstance(Message, tag="stop_instance"):
+    """This workload should be stopped; `remove` also deletes container, disk, network and tunnel."""
+
+    id: Short
+    epoch: Count
+    generation: Count
+    workload_id: Id
+    workload_generation: Count
+    remove: bool
+    reason: Short = ""
+
+
+class DrainNode(Message, tag="drain_node"):
+    """Finish what runs and accept nothing new (`draining=False` takes it back)."""
+
+    id: Short
+    epoch: Count
+    generation: Count
+    draining: bool
+
+
+class DesiredWorkload(Value):
+    """One workload of the whole set. `state` is running, stopped or absent; `spec` comes with running."""
+
+    workload_id: Id
+    workload_generation: Count
+    rental_id: Short
+    state: Short
+    spec: ContainerSpec | None = None
+
+
+class Desired(Message, tag="desired"):
+    """The whole set: what is not in it should not be here."""
+
+    epoch: Count
+    generation: Count
+    draining: bool
+    workloads: list[DesiredWorkload]
+
+
+class Welcome(Message, tag="welcome"):
+    epoch: Count
+    heartbeat_s: float
+    server_time: float
+    tunnel: TunnelSettings
+    desired: Desired
+
+
+AgentMessage = Hello | Heartbeat | Ack | Observed | Reject
+PlatformMessage = Challenge | Welcome | Desired | StartInstance | StopInstance | DrainNode | Reject
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema of both directions, for docs and for agents in other languages."""
+    (agent, platform), components = msgspec.json.schema_components(
+        [AgentMessage, PlatformMessage], ref_template="#/$defs/{name}"
+    )
+    return {"agent": agent, "platform": platform, "$defs": components}
