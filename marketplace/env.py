@@ -1,0 +1,149 @@
+"""The environment, typed and validated at start: every mistake is named at once, no secret is printed."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Self
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from cryptography.fernet import Fernet
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+class Mode(StrEnum):
+    DEMO = "demo"
+    TEST = "test"
+    DEV = "dev"
+    PRODUCTION = "production"
+
+
+class Environment(BaseSettings):
+    """Every setting that differs between machines. Names are upper case with the prefix DC_."""
+
+    model_config = SettingsConfigDict(env_prefix="DC_", env_file=".env", extra="ignore")
+
+    mode: Mode
+    secret_key: SecretStr = Field(min_length=32)
+    field_keys: Annotated[list[SecretStr], NoDecode] = Field(min_length=1)
+    database_url: SecretStr
+    redis_url: SecretStr
+
+    public_url: str = "http://127.0.0.1:8000"
+    allowed_hosts: Annotated[list[str], NoDecode] = ["localhost", "127.0.0.1"]
+    static_bundle: Path = Path("static/build")
+    log_level: str = "INFO"
+
+    gateway_url: str = "ws://127.0.0.1:8001/ws/agent"
+    gateway_host: str = "127.0.0.1"
+    gateway_port: int = Field(8001, ge=1, le=65535)
+    gate_host: str = "127.0.0.1"
+    gate_port: int = Field(7001, ge=1, le=65535)
+
+    tunnel_host: str = "127.0.0.1"
+    tunnel_server_host: str = "127.0.0.1"
+    tunnel_bind_port: int = Field(7000, ge=1, le=65535)
+    tunnel_ports: str = "20000-32767"
+    tunnel_master_key: SecretStr = Field(min_length=32)
+    tunnel_ca_file: Path | None = None
+    tunnel_server_name: str = "frps.internal"
+    frps_token: SecretStr = Field(min_length=16)
+    frps_admin_url: str = "http://127.0.0.1:7500"
+    frps_admin_user: str = "dcompute"
+    frps_admin_password: SecretStr = SecretStr("")
+
+    currency: str = "USD"
+    fee_bps: int = Field(1000, ge=0, le=10_000)
+
+    heartbeat_seconds: float = Field(5, gt=0)
+    suspect_beats: int = Field(3, ge=1)
+    offline_beats: int = Field(6, ge=2)
+    nonce_seconds: float = Field(30, gt=0)
+    clone_window_seconds: float = Field(60, ge=0)
+    port_quarantine_seconds: float = Field(120, ge=0)
+    settle_horizon_seconds: int = Field(60, ge=0)
+    quote_seconds: int = Field(120, ge=1)
+    probe_seconds: float = Field(30, gt=0)
+    pull_deadline_seconds: float = Field(1200, gt=0)
+    start_deadline_seconds: float = Field(120, gt=0)
+    stop_deadline_seconds: float = Field(60, gt=0)
+    outbox_sweep_seconds: float = Field(1, gt=0)
+    reconcile_seconds: float = Field(5, gt=0)
+    roll_up_seconds: float = Field(3600, gt=0)
+
+    @field_validator("field_keys", "allowed_hosts", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return [part for part in value.split(",") if part] if isinstance(value, str) else value
+
+    @field_validator("field_keys")
+    @classmethod
+    def _are_fernet_keys(cls, keys: list[SecretStr]) -> list[SecretStr]:
+        for key in keys:
+            try:
+                Fernet(key.get_secret_value())
+            except ValueError as error:
+                raise ValueError("each key is 32 bytes in URL-safe base64 (Fernet)") from error
+        return keys
+
+    @field_validator("tunnel_ports")
+    @classmethod
+    def _is_a_port_range(cls, value: str) -> str:
+        first, dash, last = value.partition("-")
+        if not (dash and first.isdigit() and last.isdigit() and 1 <= int(first) <= int(last) <= 65535):
+            raise ValueError("a range looks like 20000-32767")
+        return value
+
+    @model_validator(mode="after")
+    def _production_is_safe(self) -> Self:
+        if self.mode is not Mode.PRODUCTION:
+            return self
+        if not self.public_url.startswith("https://"):
+            raise ValueError("DC_PUBLIC_URL must be https:// in production")
+        if not self.gateway_url.startswith("wss://"):
+            raise ValueError("DC_GATEWAY_URL must be wss:// in production")
+        if "*" in self.allowed_hosts:
+            raise ValueError("DC_ALLOWED_HOSTS must name the hosts in production")
+        return self
+
+    @property
+    def port_range(self) -> tuple[int, int]:
+        """The first and last public port, both included."""
+        first, _, last = self.tunnel_ports.partition("-")
+        return int(first), int(last)
+
+    @property
+    def offline_seconds(self) -> float:
+        """How long a node may be silent before it counts as lost."""
+        return self.heartbeat_seconds * self.offline_beats
+
+    @property
+    def suspect_seconds(self) -> float:
+        """How long a node may be silent before it is suspected."""
+        return self.heartbeat_seconds * self.suspect_beats
+
+    def database(self) -> dict[str, str]:
+        """Return Django's database fields of the URL `postgresql://user:password@host:port/name?host=/socket`."""
+        url = urlsplit(self.database_url.get_secret_value())
+        query = parse_qs(url.query)
+        return {
+            "NAME": url.path.lstrip("/"),
+            "USER": unquote(url.username or ""),
+            "PASSWORD": unquote(url.password or ""),
+            "HOST": query.get("host", [url.hostname or ""])[0],
+            "PORT": query.get("port", [str(url.port or "")])[0],
+        }
+
+
+def load() -> Environment:
+    """Return the environment, or end the process with every mistake in plain words."""
+    try:
+        return Environment()  # type: ignore[call-arg]  # the values come from the environment
+    except ValidationError as error:
+        lines = [
+            f"  DC_{'.'.join(map(str, item['loc'])).upper()}: {item['msg']}"
+            for item in error.errors(include_input=False, include_url=False)
+        ]
+        sys.exit("The environment is not usable (see .env.example):\n" + "\n".join(lines))

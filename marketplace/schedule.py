@@ -1,0 +1,25 @@
+"""Every periodic task in one table. A late or doubled run does no harm."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from marketplace.env import Environment
+
+
+def beat_schedule(env: Environment) -> dict[str, dict[str, Any]]:
+    """Return Celery's schedule; periods in seconds come from the environment."""
+    every = {
+        "core.drain_outbox": ("marketplace.tasks.drain_outbox", env.outbox_sweep_seconds),
+        "audit.seal": ("audit.tasks.seal_events", 5.0),
+        "nodes.sweep_liveness": ("nodes.tasks.sweep_liveness", env.heartbeat_seconds / 2),
+        "nodes.reconcile_ports": ("nodes.tasks.reconcile_ports", env.reconcile_seconds),
+        "rentals.reconcile": ("rentals.tasks.reconcile_rentals", env.reconcile_seconds),
+        "rentals.probe": ("rentals.tasks.probe_rentals", env.probe_seconds),
+        "billing.sweep": ("billing.tasks.sweep_exhausted_wallets", 1.0),
+        "billing.roll_up": ("billing.tasks.roll_up_meters", env.roll_up_seconds),
+    }
+    return {
+        name: {"task": task, "schedule": period, "options": {"expires": max(period, 5.0)}}
+        for name, (task, period) in every.items()
+    }

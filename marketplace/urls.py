@@ -1,0 +1,30 @@
+"""Every address of the site: pages, /api/v1/, the admin."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.urls import include, path
+from drf_spectacular.views import SpectacularSwaggerView
+
+from marketplace import api, views
+
+api_v1 = [
+    path("", include("accounts.api_urls")),
+    path("", include("billing.api_urls")),
+    path("", include("nodes.api_urls")),
+    path("", include("rentals.api_urls")),
+]
+
+urlpatterns = [
+    path("", views.landing, name="landing"),
+    path("", include("accounts.urls")),
+    path("", include("billing.urls")),
+    path("", include("nodes.urls")),
+    path("", include("rentals.urls")),
+    path("account/", include("allauth.account.urls")),
+    path("admin/", admin.site.urls),
+    path("api/v1/", include(api_v1)),
+    path("api/health", api.HealthView.as_view(), name="health"),
+    path("api/schema/", api.SchemaView.as_view(), name="schema"),
+    path("api/docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="api_docs"),
+]

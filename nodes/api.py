@@ -1,0 +1,228 @@
+"""JSON doors of machines: for hosts, for searchers and for joining agents."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import msgspec
+from drf_spectacular.utils import OpenApiTypes, extend_schema
+from rest_framework import serializers, status
+from rest_framework.permissions import AllowAny
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from accounts.api import actor_from
+from core import money
+from core.errors import Invalid, NotFound, Unauthenticated
+from hostagent.protocol import JoinRequest
+from nodes import queries, services
+from nodes.models import Node, NodeKey, Offer
+
+
+def offer_out(offer: Offer) -> dict[str, Any]:
+    """Return an offer as everybody may see it; prices per hour in decimal strings."""
+    return {
+        "id": str(offer.pk),
+        "node_name": offer.node.name,
+        "tier": offer.tier,
+        "gpu_model": offer.gpu_model,
+        "gpu_total": offer.gpu_total,
+        "gpu_free": offer.gpu_free,
+        "vram_mib": offer.vram_mib,
+        "cpu_cores": offer.cpu_cores,
+        "memory_mib": offer.memory_mib,
+        "disk_gb": offer.disk_gb,
+        "price": {
+            "compute_hourly": money.decimal_string(offer.compute_rate * money.SECONDS_PER_HOUR),
+            "per": "GPU" if offer.gpu_total else "machine",
+            "storage_gb_monthly": money.decimal_string(
+                offer.storage_gb_rate * money.SECONDS_PER_MONTH
+            ),
+        },
+        "region": offer.region,
+        "country": offer.country,
+        "isolation": offer.isolation,
+        "disk_limit": "native" if offer.disk_quota else "soft",
+        "simulated": offer.simulated,
+    }
+
+
+def node_out(node: Node) -> dict[str, Any]:
+    """Return a node as its owner sees it."""
+    offer = Offer.objects.filter(node=node).first()
+    return {
+        "id": str(node.pk),
+        "name": node.name,
+        "status": node.status,
+        "tier": node.tier,
+        "agent_version": node.agent_version,
+        "facts": node.facts,
+        "checks": node.checks,
+        "draining": node.draining,
+        "listed": bool(offer and offer.listed),
+        "hidden_because": offer.hidden_because if offer else "",
+        "last_beat": node.last_beat,
+        "price": {
+            "gpu_hourly": money.decimal_string(node.gpu_rate * money.SECONDS_PER_HOUR),
+            "cpu_node_hourly": money.decimal_string(node.cpu_node_rate * money.SECONDS_PER_HOUR),
+            "storage_gb_monthly": money.decimal_string(
+                node.storage_gb_rate * money.SECONDS_PER_MONTH
+            ),
+        },
+    }
+
+
+class OfferListView(APIView):
+    """What can be rented now; open to everyone."""
+
+    permission_classes = [AllowAny]
+
+    @extend_schema(operation_id="offers_list", responses=OpenApiTypes.OBJECT)
+    def get(self, request: Request) -> Response:
+        return Response([offer_out(offer) for offer in queries.listed_offers()[:200]])
+
+
+class OfferView(APIView):
+    permission_classes = [AllowAny]
+
+    @extend_schema(operation_id="offers_read", responses=OpenApiTypes.OBJECT)
+    def get(self, request: Request, offer_id: uuid.UUID) -> Response:
+        offer = queries.listed_offers().filter(pk=offer_id).first()
+        if offer is None:
+            raise NotFound("offer_unknown", "This offer is not listed now. Search again.")
+        return Response(offer_out(offer))
+
+
+class NodeListView(APIView):
+    """The machines that the caller manages."""
+
+    @extend_schema(operation_id="nodes_list", responses=OpenApiTypes.OBJECT)
+    def get(self, request: Request) -> Response:
+        actor = actor_from(request)
+        actor.require("node:manage")
+        return Response([node_out(node) for node in Node.objects.visible_to(actor).order_by("name")])
+
+
+class NodeView(APIView):
+    @extend_schema(operation_id="nodes_read", responses=OpenApiTypes.OBJECT)
+    def get(self, request: Request, node_id: uuid.UUID) -> Response:
+        actor = actor_from(request)
+        actor.require("node:manage")
+        node = Node.objects.visible_to(actor).filter(pk=node_id).first()
+        if node is None:
+            raise NotFound("node_unknown", "You have no such machine.")
+        return Response(node_out(node))
+
+
+class PricesIn(serializers.Serializer[Any]):
+    gpu_hourly = serializers.DecimalField(max_digits=12, decimal_places=6, min_value=0)
+    cpu_node_hourly = serializers.DecimalField(max_digits=12, decimal_places=6, min_value=0)
+    storage_gb_monthly = serializers.DecimalField(max_digits=12, decimal_places=6, min_value=0)
+
+
+class NodePricesView(APIView):
+    """What a machine costs from now on."""
+
+    @extend_schema(request=PricesIn, responses=OpenApiTypes.OBJECT)
+    def put(self, request: Request, node_id: uuid.UUID) -> Response:
+        body = PricesIn(data=request.data)
+        body.is_valid(raise_exception=True)
+        node = services.set_prices(
+            actor=actor_from(request), node_id=node_id, **body.validated_data
+        )
+        return Response(node_out(node))
+
+
+class DrainIn(serializers.Serializer[Any]):
+    draining = serializers.BooleanField()
+
+
+class NodeDrainView(APIView):
+    """Accept nothing new on a machine, or take that back."""
+
+    @extend_schema(request=DrainIn, responses=OpenApiTypes.OBJECT)
+    def post(self, request: Request, node_id: uuid.UUID) -> Response:
+        body = DrainIn(data=request.data)
+        body.is_valid(raise_exception=True)
+        node = services.drain_node(
+            actor=actor_from(request), node_id=node_id, draining=body.validated_data["draining"]
+        )
+        return Response(node_out(node))
+
+
+class HeartbeatView(APIView):
+    """The HTTP heartbeat of the seeds' protocol needs a proven session, never the bearer key alone."""
+
+    permission_classes = [AllowAny]
+    authentication_classes = []
+
+    @extend_schema(request=OpenApiTypes.OBJECT, responses={401: OpenApiTypes.OBJECT})
+    def post(self, request: Request, node_id: uuid.UUID) -> Response:
+        raise Unauthenticated(
+            "challenge_required",
+            "A node key alone proves nothing. Open the agent socket and answer its challenge.",
+        )
+
+
+class NodeKeyIn(serializers.Serializer[Any]):
+    name = serializers.CharField(max_length=80)
+
+
+def node_key_out(key: NodeKey) -> dict[str, Any]:
+    return {
+        "id": str(key.pk),
+        "name": key.name,
+        "prefix": key.prefix,
+        "node_id": str(key.node_id) if key.node_id else None,
+        "created_at": key.created_at,
+        "expires_at": key.expires_at if not key.public_key else None,
+        "revoked": key.revoked_at is not None,
+    }
+
+
+class NodeKeyListView(APIView):
+    """Keys that agents join with; the plain key is in the answer to POST, once."""
+
+    @extend_schema(operation_id="node_keys_list", responses=OpenApiTypes.OBJECT)
+    def get(self, request: Request) -> Response:
+        actor = actor_from(request)
+        actor.require("node_key:manage")
+        keys = NodeKey.objects.visible_to(actor).order_by("created_at")
+        return Response([node_key_out(key) for key in keys])
+
+    @extend_schema(request=NodeKeyIn, responses={201: OpenApiTypes.OBJECT})
+    def post(self, request: Request) -> Response:
+        body = NodeKeyIn(data=request.data)
+        body.is_valid(raise_exception=True)
+        key, plain = services.create_node_key(
+            actor=actor_from(request), name=body.validated_data["name"]
+        )
+        return Response({**node_key_out(key), "key": plain}, status=status.HTTP_201_CREATED)
+
+
+class NodeKeyView(APIView):
+    @extend_schema(responses={204: None})
+    def delete(self, request: Request, key_id: uuid.UUID) -> Response:
+        services.revoke_node_key(actor=actor_from(request), key_id=key_id)
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+class JoinView(APIView):
+    """Where an agent registers its machine: `Authorization: Bearer <node key>` and a signed profile."""
+
+    permission_classes = [AllowAny]
+    authentication_classes = []
+
+    @extend_schema(request=OpenApiTypes.OBJECT, responses=OpenApiTypes.OBJECT)
+    def post(self, request: Request) -> Response:
+        scheme, _, plain = request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not plain:
+            raise Unauthenticated("node_key_missing", "Send `Authorization: Bearer <node key>`.")
+        try:
+            body = msgspec.convert(request.data, JoinRequest)
+        except msgspec.ValidationError as error:
+            raise Invalid("join_invalid", f"The profile is not readable: {error}") from error
+        answer = services.join_node(plain_key=plain.strip(), request=body)
+        return Response(msgspec.to_builtins(answer))

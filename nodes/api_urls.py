@@ -1,0 +1,16 @@
+from django.urls import path
+
+from nodes import api
+
+urlpatterns = [
+    path("offers/", api.OfferListView.as_view(), name="api_offers"),
+    path("offers/<uuid:offer_id>/", api.OfferView.as_view(), name="api_offer"),
+    path("nodes/", api.NodeListView.as_view(), name="api_nodes"),
+    path("nodes/<uuid:node_id>/", api.NodeView.as_view(), name="api_node"),
+    path("nodes/<uuid:node_id>/prices/", api.NodePricesView.as_view(), name="api_node_prices"),
+    path("nodes/<uuid:node_id>/drain/", api.NodeDrainView.as_view(), name="api_node_drain"),
+    path("nodes/<uuid:node_id>/heartbeat/", api.HeartbeatView.as_view(), name="api_heartbeat"),
+    path("node-keys/", api.NodeKeyListView.as_view(), name="api_node_keys"),
+    path("node-keys/<uuid:key_id>/", api.NodeKeyView.as_view(), name="api_node_key"),
+    path("agent/join", api.JoinView.as_view(), name="api_agent_join"),
+]

@@ -1,0 +1,47 @@
+"""What happens to machines and workloads. Ids only."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from core.events import Event
+
+# The Redis channel on which gateways hear that a node has news; the message is the node id.
+NEWS_CHANNEL = "dc:node-news"
+
+
+class NodeChanged(Event):
+    """Something a page shows about a node has changed."""
+
+    topic: ClassVar[str] = "nodes.node_changed"
+    node_id: str
+
+
+class WorkloadWished(Event):
+    """What should run on a node has changed; its gateway should say so."""
+
+    topic: ClassVar[str] = "nodes.workload_wished"
+    node_id: str
+
+
+class WorkloadObserved(Event):
+    """An agent has reported something new about a workload."""
+
+    topic: ClassVar[str] = "nodes.workload_observed"
+    workload_id: str
+
+
+class NodeLost(Event):
+    """A node has been silent for longer than the offline limit. `last_beat` in epoch seconds."""
+
+    topic: ClassVar[str] = "nodes.node_lost"
+    node_id: str
+    last_beat: int
+
+
+class NodeBack(Event):
+    """A lost node has opened a session again. `first_beat` in epoch seconds."""
+
+    topic: ClassVar[str] = "nodes.node_back"
+    node_id: str
+    first_beat: int

@@ -1,0 +1,121 @@
+"""All agent connections of one gateway process: nudges in, heartbeats out in batches.
+
+- `beats` collects the last beat of each session in memory; one write every flush empties it.
+- A Redis channel brings "this node has news"; it may lose messages, so a poll by clock asks the
+  database for every connected node's epoch and generation, and does the same with the differences.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import time
+from typing import Protocol
+
+import redis.asyncio as redis
+from channels.db import database_sync_to_async
+from django.conf import settings
+from django.db import Error as DatabaseError
+
+from nodes import queries, services
+from nodes.events import NEWS_CHANNEL
+
+log = logging.getLogger(__name__)
+
+FLUSH_SECONDS = 1.0
+
+
+class Connection(Protocol):
+    """What the hub needs of a connection."""
+
+    async def news(self) -> None:
+        """Tell the agent what changed."""
+
+    async def fence(self) -> None:
+        """Close: a newer session has taken over."""
+
+    @property
+    def position(self) -> tuple[int, int]:
+        """(epoch, generation last told)."""
+
+
+class Hub:
+    """The registry of one process. One event loop, so no locks."""
+
+    def __init__(self) -> None:
+        self.name = f"{socket.gethostname()}:{os.getpid()}"
+        self.connections: dict[str, Connection] = {}
+        self.beats: dict[tuple[str, int], float] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Start the background loops, once, on the running loop."""
+        if not self._tasks:
+            loop = asyncio.get_running_loop()
+            self._tasks = [
+                loop.create_task(self._forever(self._flush, FLUSH_SECONDS)),
+                loop.create_task(self._forever(self._listen, 0.5)),
+                loop.create_task(self._forever(self._poll, settings.DC.reconcile_seconds)),
+            ]
+
+    def add(self, node_id: str, connection: Connection) -> None:
+        """Register a welcomed connection; the newest of a node wins."""
+        self.connections[node_id] = connection
+
+    def remove(self, node_id: str, connection: Connection) -> None:
+        """Forget a connection, unless a newer one has its place."""
+        if self.connections.get(node_id) is connection:
+            del self.connections[node_id]
+
+    def beat(self, node_id: str, epoch: int) -> None:
+        """Note a heartbeat. No I/O."""
+        self.beats[(node_id, epoch)] = time.time()
+
+    async def _forever(self, step: object, pause: float) -> None:
+        assert callable(step)
+        while True:
+            # An outer loop: the gateway outlives Redis and PostgreSQL.
+            try:
+                await step()
+            except (DatabaseError, redis.RedisError, OSError) as error:
+                log.warning("%s: %s", getattr(step, "__name__", step), error)
+            await asyncio.sleep(pause)
+
+    async def _flush(self) -> None:
+        beats, self.beats = self.beats, {}
+        if beats:
+            try:
+                await database_sync_to_async(services.record_beats)(beats=beats)
+            except DatabaseError:
+                self.beats = {**beats, **self.beats}
+                raise
+
+    async def _listen(self) -> None:
+        client = redis.Redis.from_url(settings.REDIS_URL, socket_timeout=None)
+        async with client, client.pubsub() as pubsub:
+            await pubsub.subscribe(NEWS_CHANNEL)
+            async for message in pubsub.listen():
+                if message["type"] == "message":
+                    connection = self.connections.get(message["data"].decode())
+                    if connection is not None:
+                        await connection.news()
+
+    async def _poll(self) -> None:
+        node_ids = list(self.connections)
+        if not node_ids:
+            return
+        current = await database_sync_to_async(queries.current_generations)(node_ids)
+        for node_id in node_ids:
+            connection = self.connections.get(node_id)
+            if connection is None or node_id not in current:
+                continue
+            epoch, generation = current[node_id]
+            if connection.position[0] < epoch:
+                await connection.fence()
+            elif connection.position[1] < generation:
+                await connection.news()
+
+
+hub = Hub()

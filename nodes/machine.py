@@ -1,0 +1,46 @@
+"""The states of machines and of what runs on them, and the legal moves between them. Pure."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from core.machine import Table
+
+
+class NodeStatus(StrEnum):
+    ONLINE = "online"
+    BUSY = "busy"
+    MAINTENANCE = "maintenance"
+    DRAINING = "draining"
+    SUSPECT = "suspect"
+    OFFLINE = "offline"
+
+
+_ALL = frozenset(NodeStatus)
+NODE = Table[NodeStatus](
+    "Node",
+    {status: _ALL - {status} for status in NodeStatus},
+)
+# Where a machine may be found by search and take new work.
+RENTABLE = frozenset({NodeStatus.ONLINE})
+ALIVE = frozenset(
+    {NodeStatus.ONLINE, NodeStatus.BUSY, NodeStatus.MAINTENANCE, NodeStatus.DRAINING}
+)
+
+
+class Wish(StrEnum):
+    """What should be true of a workload."""
+
+    RUNNING = "running"
+    STOPPED = "stopped"
+    ABSENT = "absent"
+
+
+WISH = Table[Wish](
+    "Workload (wished)",
+    {
+        Wish.RUNNING: {Wish.STOPPED, Wish.ABSENT},
+        Wish.STOPPED: {Wish.RUNNING, Wish.ABSENT},
+        Wish.ABSENT: set(),
+    },
+)

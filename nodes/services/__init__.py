@@ -1,0 +1,56 @@
+"""What may be done with machines. One module a noun; doors and upper apps import from here only."""
+
+from nodes.services.capacity import allocate, release_allocation
+from nodes.services.joining import (
+    authenticate_node_key,
+    create_node_key,
+    join_node,
+    revoke_node_key,
+)
+from nodes.services.listing import drain_node, refresh_offer, set_prices
+from nodes.services.ports import (
+    lease_ports,
+    reconcile_ports,
+    register_proxy_server,
+    release_ports,
+)
+from nodes.services.sessions import (
+    close_session,
+    open_session,
+    record_beats,
+    sweep_liveness,
+)
+from nodes.services.tunnels import admit_login, admit_proxy, tunnel_settings
+from nodes.services.workloads import (
+    create_workload,
+    record_ack,
+    record_observed,
+    wish_workload,
+)
+
+__all__ = [
+    "admit_login",
+    "admit_proxy",
+    "allocate",
+    "authenticate_node_key",
+    "close_session",
+    "create_node_key",
+    "create_workload",
+    "drain_node",
+    "join_node",
+    "lease_ports",
+    "open_session",
+    "reconcile_ports",
+    "record_ack",
+    "record_beats",
+    "record_observed",
+    "refresh_offer",
+    "register_proxy_server",
+    "release_allocation",
+    "release_ports",
+    "revoke_node_key",
+    "set_prices",
+    "sweep_liveness",
+    "tunnel_settings",
+    "wish_workload",
+]

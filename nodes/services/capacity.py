@@ -1,0 +1,69 @@
+"""Who holds which part of a node. The node's row lock orders takers; partial unique indexes guarantee."""
+
+from __future__ import annotations
+
+from core import clock
+from core.errors import Conflict
+from nodes.machine import RENTABLE, NodeStatus
+from nodes.models import Allocation, Gpu, GpuAllocation, Node, Workload
+from nodes.services.listing import is_full, refresh_offer
+
+
+def lock_rentable(node_id: object) -> Node:
+    """Lock a node that can take work now; raises Conflict `offer_taken` with the reason."""
+    node = Node.objects.lock().filter(pk=node_id).first()
+    if node is None or NodeStatus(node.status) not in RENTABLE or is_full(node):
+        raise Conflict(
+            "offer_taken",
+            "This machine was taken or went away a moment ago. Nothing was charged; pick another offer.",
+        )
+    return node
+
+
+def share_of(node: Node, gpu_count: int) -> tuple[int, int]:
+    """Return (cores, MiB) that come with `gpu_count` cards: proportional; a CPU node is rented whole."""
+    total = Gpu.objects.filter(node=node, present=True).count()
+    if not total:
+        return node.cpu_cores, node.memory_mib
+    return max(1, node.cpu_cores * gpu_count // total), max(512, node.memory_mib * gpu_count // total)
+
+
+def allocate(*, node: Node, workload: Workload, gpu_count: int, disk_gb: int) -> Allocation:
+    """Hold `gpu_count` free cards (none: the whole CPU node) and disk for a workload.
+
+    The caller holds the node's lock. Raises Conflict `offer_taken`, `disk_too_small`.
+    """
+    free = list(
+        Gpu.objects.filter(node=node, present=True)
+        .exclude(allocations__released_at=None, allocations__isnull=False)
+        .order_by("index")[:gpu_count]
+    )
+    if len(free) < gpu_count or (gpu_count == 0 and is_full(node)):
+        raise Conflict("offer_taken", "These GPUs were taken a moment ago. Nothing was charged.")
+    if disk_gb > node.disk_gb:
+        raise Conflict("disk_too_small", f"This machine has {node.disk_gb} GB free.")
+    cores, memory = share_of(node, gpu_count)
+    allocation = Allocation.objects.create(
+        node=node,
+        workload=workload,
+        whole_node=gpu_count == 0,
+        cpu_cores=cores,
+        memory_mib=memory,
+        disk_gb=disk_gb,
+        opened_at=clock.now(),
+    )
+    GpuAllocation.objects.bulk_create(
+        GpuAllocation(gpu=gpu, allocation=allocation) for gpu in free
+    )
+    refresh_offer(node)
+    return allocation
+
+
+def release_allocation(*, node: Node, workload: Workload) -> None:
+    """Give back what a workload held; harmless when it holds nothing. The caller locks the node."""
+    now = clock.now()
+    GpuAllocation.objects.filter(allocation__workload=workload, released_at=None).update(
+        released_at=now
+    )
+    if Allocation.objects.filter(workload=workload, released_at=None).update(released_at=now):
+        refresh_offer(node)

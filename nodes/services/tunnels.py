@@ -1,0 +1,92 @@
+"""Who may open which tunnel. The gate asks here; frps itself knows nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+
+from core.errors import Forbidden
+from hostagent.protocol import TunnelSettings
+from nodes.models import Node, PortLease, ProxyServer
+
+_PROXY_NAME = re.compile(
+    r"^(?P<node>[0-9a-f-]{36})\.(?P<workload>[0-9a-f-]{36})-g(?P<generation>\d+)-(?P<port>\d+)$"
+)
+
+
+def node_secret(node_id: str, version: int) -> str:
+    """Return a node's tunnel secret: HMAC-SHA256(master key, node, version) in hex."""
+    master = settings.DC.tunnel_master_key.get_secret_value().encode()
+    return hmac.new(master, f"{node_id}:{version}".encode(), hashlib.sha256).hexdigest()
+
+
+def tunnel_settings(node: Node) -> TunnelSettings:
+    """Return how the node's frpc reaches its proxy server."""
+    server = ProxyServer.objects.order_by("pk").first()
+    ca = settings.DC.tunnel_ca_file
+    return TunnelSettings(
+        server_host=server.server_host if server else settings.DC.tunnel_server_host,
+        server_port=server.server_port if server else settings.DC.tunnel_bind_port,
+        token=settings.DC.frps_token.get_secret_value(),
+        node=str(node.pk),
+        secret=node_secret(str(node.pk), node.tunnel_secret_version),
+        secret_version=node.tunnel_secret_version,
+        ca_pem=ca.read_text() if ca else "",
+        server_name=settings.DC.tunnel_server_name if ca else "",
+    )
+
+
+@transaction.atomic
+def admit_login(*, content: dict[str, Any]) -> str:
+    """Check an frpc's login; return its node id. Raises Forbidden.
+
+    A login may name a `run_id` only if the same node was given it: a client that names another's would
+    evict that client's control connection.
+    """
+    node = _node_of(content.get("metas") or {})
+    run_id = str(content.get("run_id") or "")
+    if run_id:
+        holder = Node.objects.filter(tunnel_run_id=run_id).exclude(pk=node.pk).exists()
+        if holder:
+            raise Forbidden("tunnel_run_id_foreign", "This run id belongs to another node.")
+    return str(node.pk)
+
+
+def admit_proxy(*, content: dict[str, Any]) -> None:
+    """Check that a proxy is exactly one that a lease allows: name, type, port, node. Raises Forbidden."""
+    user = content.get("user") or {}
+    node = _node_of(user.get("metas") or {})
+    name = _PROXY_NAME.match(str(content.get("proxy_name", "")))
+    if content.get("proxy_type") != "tcp" or content.get("group") or name is None:
+        raise Forbidden("tunnel_kind_refused", "Only plain tcp proxies of leased ports are opened.")
+    if name["node"] != str(node.pk):
+        raise Forbidden("tunnel_foreign_node", "This proxy name belongs to another node.")
+    leased = PortLease.objects.filter(
+        port=content.get("remote_port") or 0,
+        container_port=int(name["port"]),
+        workload_id=name["workload"],
+        workload__node=node,
+        workload__generation=int(name["generation"]),
+        workload__wish="running",
+        released_at=None,
+    ).exists()
+    if not leased:
+        raise Forbidden("tunnel_not_leased", "This port is not leased to this workload.")
+    run_id = str(user.get("run_id") or "")
+    if run_id and node.tunnel_run_id != run_id:
+        Node.objects.filter(pk=node.pk).update(tunnel_run_id=run_id)
+
+
+def _node_of(metas: dict[str, Any]) -> Node:
+    node_id = str(metas.get("node", ""))
+    node = Node.objects.filter(pk=node_id).first() if len(node_id) == 36 else None
+    secret = str(metas.get("secret", ""))
+    expected = node_secret(node_id, node.tunnel_secret_version) if node else ""
+    if node is None or not hmac.compare_digest(secret.encode(), expected.encode()):
+        raise Forbidden("tunnel_secret_wrong", "This node's tunnel secret is wrong.")
+    return node

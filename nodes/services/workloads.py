@@ -1,0 +1,152 @@
+"""What should run on a node and what does. A wish is a row; the gateway carries pictures of it."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+from django.db.models import F
+
+from accounts.actors import Actor
+from audit import services as audit
+from core import clock, outbox, secrets
+from core.errors import Conflict
+from core.ids import new_id
+from hostagent.protocol import WorkloadReport, WorkloadState
+from nodes.events import WorkloadObserved, WorkloadWished
+from nodes.machine import Wish
+from nodes.models import Node, Workload
+from nodes.services.capacity import release_allocation
+from nodes.services.ports import release_ports
+
+
+def create_workload(
+    *,
+    actor: Actor,
+    node: Node,
+    subject_id: uuid.UUID,
+    spec: Mapping[str, Any],
+    env: Mapping[str, str],
+    workload_id: uuid.UUID | None = None,
+) -> Workload:
+    """Wish for a container on a locked node. `spec` is stored openly, `env` encrypted.
+
+    Allocation and ports are the caller's next steps in the same transaction.
+    """
+    workload = Workload.objects.create(
+        id=workload_id or new_id(),
+        node=node,
+        subject_id=subject_id,
+        wish=Wish.RUNNING.value,
+        node_generation=_raise_generation(node),
+        spec=dict(spec),
+        sealed_env=secrets.seal(json.dumps(dict(env))),
+        created_at=clock.now(),
+    )
+    audit.record(
+        actor=actor,
+        verb="workload.wished",
+        subject_type="workload",
+        subject_id=workload.pk,
+        data={"wish": "running", "node": str(node.pk), "subject": str(subject_id)},
+    )
+    outbox.publish(WorkloadWished(node_id=str(node.pk)))
+    return workload
+
+
+def wish_workload(*, actor: Actor, workload_id: uuid.UUID, wish: Wish, reason: str) -> Workload:
+    """Change what should be true of a workload; harmless when it is wished already.
+
+    Locks the node, then the workload. A stopped workload that should run again gets its allocation
+    from the caller (`nodes.services.allocate`) in the same transaction.
+    """
+    node = Node.objects.lock().get(workloads=workload_id)
+    workload = Workload.objects.lock().get(pk=workload_id)
+    frm = Wish(workload.wish)
+    if frm is wish:
+        return workload
+    if frm is Wish.ABSENT:
+        raise Conflict("workload_gone", "This has been deleted and cannot come back.")
+    generation = _raise_generation(node)
+    Workload.objects.move(
+        workload.pk, frm, wish, at_generation=generation, incarnation=workload.generation
+    )
+    Workload.objects.filter(pk=workload.pk).update(stop_reason=reason[:100])
+    workload.refresh_from_db()
+    if wish is Wish.ABSENT:
+        release_ports(workload=workload)
+        if workload.observed_state == WorkloadState.ABSENT.value:
+            release_allocation(node=node, workload=workload)
+    audit.record(
+        actor=actor,
+        verb="workload.wished",
+        subject_type="workload",
+        subject_id=workload.pk,
+        data={"wish": wish.value, "reason": reason},
+    )
+    outbox.publish(WorkloadWished(node_id=str(node.pk)))
+    return workload
+
+
+def _raise_generation(node: Node) -> int:
+    Node.objects.filter(pk=node.pk).update(generation=F("generation") + 1)
+    node.refresh_from_db(fields=["generation"])
+    return node.generation
+
+
+def record_ack(*, node_id: str, epoch: int, generation: int) -> None:
+    """Write down that the agent has the picture of this generation."""
+    Workload.objects.filter(
+        node_id=node_id, node__epoch=epoch, node_generation__lte=generation
+    ).exclude(acked_generation__gte=generation).update(acked_generation=generation)
+
+
+def record_observed(*, node_id: str, epoch: int, reports: Sequence[WorkloadReport]) -> bool:
+    """Write down what an agent sees; False when its session has been fenced.
+
+    Runs in the caller's transaction. A workload that is wished absent and seen absent gives back its
+    part of the node here, and only here. Reports of workloads of other nodes change nothing.
+    """
+    node = Node.objects.lock().filter(pk=node_id).first()
+    if node is None or node.epoch != epoch:
+        return False
+    mine = {
+        str(workload.pk): workload
+        for workload in Workload.objects.lock().filter(
+            node=node, pk__in=[report.workload_id for report in reports]
+        )
+    }
+    for report in reports:
+        workload = mine.get(report.workload_id)
+        if workload is not None and report.generation == workload.generation:
+            _record_one(node, workload, report)
+    return True
+
+
+def _record_one(node: Node, workload: Workload, report: WorkloadReport) -> None:
+    seen = msgspec.to_builtins(report)
+    if seen == workload.observed:
+        return
+    changed = report.state.value != workload.observed_state
+    workload.observed = seen
+    workload.observed_state = report.state.value
+    workload.observed_generation = report.generation
+    workload.observed_at = clock.now()
+    workload.save(
+        update_fields=["observed", "observed_state", "observed_generation", "observed_at"]
+    )
+    if changed:
+        audit.record(
+            actor=Actor.of_agent(node.pk, node.name),
+            verb="workload.observed",
+            subject_type="workload",
+            subject_id=workload.pk,
+            data={"state": report.state.value, "code": report.code, "exit_code": report.exit_code},
+        )
+    stopped = workload.wish == Wish.STOPPED and report.state is WorkloadState.STOPPED
+    if workload.gone or stopped:
+        release_allocation(node=node, workload=workload)
+    outbox.publish(WorkloadObserved(workload_id=str(workload.pk)))

@@ -1,0 +1,215 @@
+"""JSON doors of templates, quotes and rentals."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from django.db.models import Q
+from drf_spectacular.utils import OpenApiParameter, OpenApiTypes, extend_schema
+from rest_framework import serializers, status
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from accounts.api import actor_from
+from billing import services as billing
+from core import money
+from core.errors import NotFound
+from rentals import services
+from rentals.models import Quote, Rental, Template
+from rentals.services.presenting import ssh_port
+
+
+def template_out(template: Template) -> dict[str, Any]:
+    return {
+        "id": str(template.pk),
+        "slug": template.slug,
+        "name": template.name,
+        "description": template.description,
+        "image": template.image,
+        "ports": template.ports,
+        "ssh_port": template.ssh_port,
+        "default_disk_gb": template.default_disk_gb,
+        "official": template.owner_id is None,
+    }
+
+
+def price_out(compute_rate: int, storage_rate: int) -> dict[str, str]:
+    """Return rates as prices per hour in decimal strings."""
+    hour = money.SECONDS_PER_HOUR
+    return {
+        "hourly": money.decimal_string((compute_rate + storage_rate) * hour),
+        "compute_hourly": money.decimal_string(compute_rate * hour),
+        "storage_hourly": money.decimal_string(storage_rate * hour),
+    }
+
+
+def quote_out(quote: Quote) -> dict[str, Any]:
+    return {
+        "id": str(quote.pk),
+        "offer_id": str(quote.offer_id),
+        "template_id": str(quote.template_id),
+        "gpu_count": quote.gpu_count,
+        "disk_gb": quote.disk_gb,
+        "price": price_out(quote.compute_rate, quote.storage_rate),
+        "expires_at": quote.expires_at,
+    }
+
+
+def rental_out(rental: Rental) -> dict[str, Any]:
+    """Return a rental as its renter sees it."""
+    told = services.describe(rental)
+    return {
+        "id": str(rental.pk),
+        "state": rental.state,
+        "label": told.label,
+        "sentence": told.sentence,
+        "actions": [
+            {
+                "name": action.name,
+                "label": action.label,
+                "consequence": action.consequence,
+                "method": "POST",
+                "url": f"/api/v1/rentals/{rental.pk}/{action.name}/",
+            }
+            for action in services.rental_actions(rental)
+        ],
+        "node_name": rental.node.name,
+        "template": rental.template.slug,
+        "gpu_count": rental.gpu_count,
+        "disk_gb": rental.disk_gb,
+        "ssh": {
+            "host": rental.ssh_host,
+            "port": ssh_port(rental),
+            "user": "root",
+            "command": services.ssh_command(rental),
+        },
+        "ports": rental.ports,
+        "price": price_out(rental.compute_rate, rental.storage_rate),
+        "pull": {"current": told.pull_current, "total": told.pull_total},
+        "created_at": rental.created_at,
+        "running_since": rental.running_since,
+        "unreachable_since": rental.unreachable_since,
+        "ended_at": rental.ended_at,
+        "end": rental.end,
+        "cost_so_far": money.decimal_string(billing.bill_of(subject_id=rental.pk).total),
+    }
+
+
+class TemplateListView(APIView):
+    """Templates that the caller can start: official ones and their own."""
+
+    @extend_schema(operation_id="templates_list", responses=OpenApiTypes.OBJECT)
+    def get(self, request: Request) -> Response:
+        actor = actor_from(request)
+        mine = Q(owner=None) | Q(owner_id=actor.user_id)
+        return Response([template_out(row) for row in Template.objects.filter(mine).order_by("name")])
+
+
+class QuoteIn(serializers.Serializer[Any]):
+    offer_id = serializers.UUIDField()
+    template_id = serializers.UUIDField()
+    gpu_count = serializers.IntegerField(required=False, min_value=0, max_value=64)
+    disk_gb = serializers.IntegerField(required=False, min_value=1, max_value=100_000)
+
+
+class QuoteView(APIView):
+    """A price for this offer, template and size, honoured for two minutes."""
+
+    @extend_schema(request=QuoteIn, responses={201: OpenApiTypes.OBJECT})
+    def post(self, request: Request) -> Response:
+        body = QuoteIn(data=request.data)
+        body.is_valid(raise_exception=True)
+        quote = services.quote_offer(actor=actor_from(request), **body.validated_data)
+        return Response(quote_out(quote), status=status.HTTP_201_CREATED)
+
+
+class RentalIn(serializers.Serializer[Any]):
+    quote_id = serializers.UUIDField()
+    ssh_key_ids = serializers.ListField(
+        child=serializers.UUIDField(), required=False, min_length=1, max_length=50
+    )
+
+
+class RentalListView(APIView):
+    @extend_schema(operation_id="rentals_list", responses=OpenApiTypes.OBJECT)
+    def get(self, request: Request) -> Response:
+        actor = actor_from(request)
+        actor.require("rental:manage")
+        rentals = Rental.objects.of_renter(actor).select_related("node", "template")
+        return Response([rental_out(rental) for rental in rentals.order_by("-created_at")[:200]])
+
+    @extend_schema(
+        request=RentalIn,
+        responses={201: OpenApiTypes.OBJECT},
+        parameters=[
+            OpenApiParameter("Idempotency-Key", str, OpenApiParameter.HEADER, required=True)
+        ],
+    )
+    def post(self, request: Request) -> Response:
+        body = RentalIn(data=request.data)
+        body.is_valid(raise_exception=True)
+        rental = services.request_rental(
+            actor=actor_from(request),
+            quote_id=body.validated_data["quote_id"],
+            ssh_key_ids=body.validated_data.get("ssh_key_ids"),
+            idempotency_key=request.headers.get("Idempotency-Key", ""),
+        )
+        return Response(rental_out(rental), status=status.HTTP_201_CREATED)
+
+
+def _mine(request: Request, rental_id: uuid.UUID) -> Rental:
+    actor = actor_from(request)
+    actor.require("rental:manage")
+    found = Rental.objects.of_renter(actor).select_related("node", "template")
+    rental = found.filter(pk=rental_id).first()
+    if rental is None:
+        raise NotFound("rental_unknown", "You have no such rental.")
+    return rental
+
+
+class RentalView(APIView):
+    @extend_schema(operation_id="rentals_read", responses=OpenApiTypes.OBJECT)
+    def get(self, request: Request, rental_id: uuid.UUID) -> Response:
+        return Response(rental_out(_mine(request, rental_id)))
+
+
+class RentalActionView(APIView):
+    """POST makes the rental do it; see `actions` of the rental for what is possible now."""
+
+    verb: Callable[..., Rental] = staticmethod(services.end_rental)
+
+    @extend_schema(request=None, responses=OpenApiTypes.OBJECT)
+    def post(self, request: Request, rental_id: uuid.UUID) -> Response:
+        self.verb(actor=actor_from(request), rental_id=rental_id)
+        return Response(rental_out(_mine(request, rental_id)))
+
+
+class RentalBillView(APIView):
+    """The rental's bill, line by line: rate x seconds = amount."""
+
+    @extend_schema(responses=OpenApiTypes.OBJECT)
+    def get(self, request: Request, rental_id: uuid.UUID) -> Response:
+        rental = _mine(request, rental_id)
+        bill = billing.bill_of(subject_id=rental.pk)
+        return Response(
+            {
+                "rental_id": str(rental.pk),
+                "currency": bill.currency,
+                "total": money.decimal_string(bill.total),
+                "lines": [
+                    {
+                        "kind": line.kind,
+                        "rate_nano_per_second": line.rate,
+                        "hourly": money.decimal_string(line.rate * money.SECONDS_PER_HOUR),
+                        "seconds": line.seconds,
+                        "started": line.started,
+                        "ended": line.ended,
+                        "amount": money.decimal_string(line.amount),
+                    }
+                    for line in bill.lines
+                ],
+            }
+        )

@@ -1,0 +1,26 @@
+from django.urls import path
+
+from rentals import api, services
+
+urlpatterns = [
+    path("templates/", api.TemplateListView.as_view(), name="api_templates"),
+    path("quotes/", api.QuoteView.as_view(), name="api_quotes"),
+    path("rentals/", api.RentalListView.as_view(), name="api_rentals"),
+    path("rentals/<uuid:rental_id>/", api.RentalView.as_view(), name="api_rental"),
+    path("rentals/<uuid:rental_id>/bill/", api.RentalBillView.as_view(), name="api_rental_bill"),
+    path(
+        "rentals/<uuid:rental_id>/stop/",
+        api.RentalActionView.as_view(verb=services.stop_rental),
+        name="api_rental_stop",
+    ),
+    path(
+        "rentals/<uuid:rental_id>/start/",
+        api.RentalActionView.as_view(verb=services.start_rental),
+        name="api_rental_start",
+    ),
+    path(
+        "rentals/<uuid:rental_id>/end/",
+        api.RentalActionView.as_view(verb=services.end_rental),
+        name="api_rental_end",
+    ),
+]

@@ -1,0 +1,141 @@
+"""Templates, quotes and rentals: the contract between a renter and a machine."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING, Any, Self
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+
+from core.ids import new_id
+from rentals.machine import RENTAL, State
+
+if TYPE_CHECKING:
+    from accounts.actors import Actor
+
+
+class Template(models.Model):
+    """What is started: image, command, ports, environment. Official ones have no owner."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    slug = models.SlugField(max_length=60, unique=True)
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.PROTECT, null=True, blank=True, related_name="templates"
+    )
+    name = models.CharField(max_length=80)
+    description = models.CharField(max_length=400, blank=True, default="")
+    image = models.CharField(max_length=500)
+    command = models.JSONField(null=True, blank=True)
+    ssh_port = models.PositiveIntegerField(default=22)
+    ports = models.JSONField(default=list)
+    env = models.JSONField(default=dict)
+    default_disk_gb = models.PositiveIntegerField(default=10)
+    created_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Quote(models.Model):
+    """A price shown to one person, honoured until it expires. Rates in nano-units per second."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="quotes")
+    offer = models.ForeignKey("nodes.Offer", models.CASCADE, related_name="quotes")
+    template = models.ForeignKey(Template, models.PROTECT, related_name="quotes")
+    gpu_count = models.PositiveSmallIntegerField()
+    disk_gb = models.PositiveIntegerField()
+    compute_rate = models.BigIntegerField()
+    storage_rate = models.BigIntegerField()
+    created_at = models.DateTimeField()
+    expires_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"quote {self.pk}"
+
+
+class RentalQuerySet(models.QuerySet["Rental"]):
+    def visible_to(self, actor: Actor) -> Self:
+        """Rentals of this renter, and those on this host's machines (staff: all)."""
+        if actor.is_staff:
+            return self
+        return self.filter(Q(renter_id=actor.user_id) | Q(node__owner_id=actor.user_id))
+
+    def of_renter(self, actor: Actor) -> Self:
+        """Rentals that this actor may steer."""
+        return self if actor.is_staff else self.filter(renter_id=actor.user_id)
+
+    def lock(self) -> Self:
+        return self.select_for_update(no_key=True, of=("self",)).order_by("pk")
+
+    def move(self, pk: uuid.UUID, frm: State, to: State, **fields: Any) -> bool:
+        """Change the state by a legal move; False when somebody else moved it first."""
+        RENTAL.check(frm, to)
+        return bool(self.filter(pk=pk, state=frm).update(state=to.value, **fields))
+
+
+class Rental(models.Model):
+    """One renter's use of one machine. What runs is the workload's business; this is what was agreed."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    renter = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, related_name="rentals")
+    node = models.ForeignKey("nodes.Node", models.PROTECT, related_name="rentals")
+    template = models.ForeignKey(Template, models.PROTECT, related_name="rentals")
+    quote = models.OneToOneField(Quote, models.PROTECT, related_name="rental")
+    workload_id = models.UUIDField(unique=True)
+    state = models.CharField(max_length=20, choices=[(s.value, s.value) for s in State])
+    phase_since = models.DateTimeField()
+    gpu_count = models.PositiveSmallIntegerField()
+    disk_gb = models.PositiveIntegerField()
+    compute_rate = models.BigIntegerField()
+    storage_rate = models.BigIntegerField()
+    fee_bps = models.PositiveIntegerField()
+    ssh_keys = models.JSONField()
+    ssh_host = models.CharField(max_length=200)
+    ports = models.JSONField()
+    compute_hold_id = models.UUIDField(null=True, blank=True)
+    storage_hold_id = models.UUIDField(null=True, blank=True)
+    compute_meter_id = models.UUIDField(null=True, blank=True)
+    storage_meter_id = models.UUIDField(null=True, blank=True)
+    created_at = models.DateTimeField()
+    running_since = models.DateTimeField(null=True, blank=True)
+    last_probe = models.DateTimeField(null=True, blank=True)
+    missed_probes = models.PositiveSmallIntegerField(default=0)
+    unreachable_since = models.DateTimeField(null=True, blank=True)
+    ended_at = models.DateTimeField(null=True, blank=True)
+    # {party, code, message, fault, refund}: why it stopped or ended.
+    end = models.JSONField(null=True, blank=True)
+
+    objects = RentalQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(state__in=[s.value for s in State]), name="rental_state_known"
+            ),
+            models.CheckConstraint(
+                condition=Q(state="running") | Q(compute_meter_id=None),
+                name="rental_compute_billed_only_while_running",
+            ),
+            models.CheckConstraint(
+                condition=~Q(state="ended")
+                | Q(
+                    compute_meter_id=None,
+                    storage_meter_id=None,
+                    compute_hold_id=None,
+                    storage_hold_id=None,
+                    ended_at__isnull=False,
+                ),
+                name="rental_ended_holds_nothing",
+            ),
+        ]
+        indexes = [
+            # Serves rentals.reconcile: what is on the way somewhere.
+            models.Index(fields=["state"], name="rental_open", condition=~Q(state="ended")),
+            models.Index(fields=["renter", "-created_at"], name="rental_of_renter"),
+        ]
+
+    def __str__(self) -> str:
+        return f"rental {self.pk}"

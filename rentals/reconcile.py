@@ -1,0 +1,158 @@
+"""Make each rental follow what its workload really does. By hint and by clock; one step at a time.
+
+`advance` takes an id, re-reads the world, does what the facts call for and may be killed after any
+line: every step is one guarded transaction, and the next run finds the next step.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+
+from django.conf import settings
+from django.db import DatabaseError
+
+from accounts.actors import Actor
+from core import clock
+from core.errors import DomainError
+from hostagent.protocol import WorkloadState
+from nodes.machine import NodeStatus, Wish
+from nodes.models import Workload
+from rentals import probing, services
+from rentals.machine import COMING_UP, LIVE, State
+from rentals.models import Rental
+from rentals.services.presenting import ssh_port
+
+log = logging.getLogger(__name__)
+
+SSH_PATIENCE_SECONDS = 4.0
+
+
+def advance_workload(workload_id: uuid.UUID) -> None:
+    """Advance the rental of this workload, if it has one."""
+    rental_id = Rental.objects.filter(workload_id=workload_id).values_list("pk", flat=True).first()
+    if rental_id is not None:
+        advance(rental_id)
+
+
+def advance(rental_id: uuid.UUID) -> None:
+    """Bring one rental a step closer to what its workload shows."""
+    rental = Rental.objects.select_related("node", "template").get(pk=rental_id)
+    workload = Workload.objects.get(pk=rental.workload_id)
+    state = State(rental.state)
+    if state in COMING_UP:
+        _come_up(rental, workload)
+    elif state is State.RUNNING:
+        _watch(rental, workload)
+    elif state is State.STOPPING:
+        _go_down(rental, workload)
+
+
+def _come_up(rental: Rental, workload: Workload) -> None:
+    seen = workload.observed_state
+    system = Actor.system()
+    if seen == WorkloadState.FAILED:
+        _fail(rental, workload)
+    elif _overdue(rental):
+        services.fail_rental(
+            actor=system,
+            rental_id=rental.pk,
+            party="host",
+            code=f"{rental.state}_timeout",
+            message=f"{rental.node.name} took too long ({rental.state}).",
+        )
+    elif seen == WorkloadState.PULLING:
+        services.mark_pulling(actor=system, rental_id=rental.pk)
+    elif seen == WorkloadState.STARTING:
+        services.mark_starting(actor=system, rental_id=rental.pk)
+    elif seen == WorkloadState.RUNNING:
+        services.mark_starting(actor=system, rental_id=rental.pk)
+        host, port = rental.ssh_host, ssh_port(rental)
+        if probing.wait_for_ssh(host, port, patience=SSH_PATIENCE_SECONDS):
+            services.mark_running(actor=system, rental_id=rental.pk, at=clock.epoch())
+
+
+def _overdue(rental: Rental) -> bool:
+    waited = (clock.now() - rental.phase_since).total_seconds()
+    starting = rental.state == State.STARTING
+    limit = settings.DC.start_deadline_seconds if starting else settings.DC.pull_deadline_seconds
+    return waited > limit
+
+
+def _fail(rental: Rental, workload: Workload) -> None:
+    code = str(workload.observed.get("code") or "start_failed")
+    services.fail_rental(
+        actor=Actor.system(),
+        rental_id=rental.pk,
+        party="renter" if code in _RENTERS_OWN else "host",
+        code=code,
+        message=str(workload.observed.get("message") or "The container could not be started."),
+        at=clock.to_epoch(workload.observed_at) if workload.observed_at else None,
+    )
+
+
+_RENTERS_OWN = frozenset({"image_missing", "image_pull_failed", "container_exited", "oom_killed"})
+
+
+def _watch(rental: Rental, workload: Workload) -> None:
+    if workload.observed_state == WorkloadState.FAILED:
+        _fail(rental, workload)
+    elif workload.observed_state == WorkloadState.ABSENT:
+        services.fail_rental(
+            actor=Actor.system(),
+            rental_id=rental.pk,
+            party="host",
+            code="host_removed",
+            message=f"{rental.node.name} removed the container.",
+            at=clock.to_epoch(workload.observed_at) if workload.observed_at else None,
+        )
+
+
+def _go_down(rental: Rental, workload: Workload) -> None:
+    if workload.wish == Wish.STOPPED and workload.observed_state == WorkloadState.STOPPED:
+        services.mark_stopped(actor=Actor.system(), rental_id=rental.pk)
+    elif workload.wish == Wish.ABSENT and (
+        workload.observed_state == WorkloadState.ABSENT
+        or rental.node.status == NodeStatus.OFFLINE.value
+    ):
+        services.mark_gone(actor=Actor.system(), rental_id=rental.pk)
+
+
+def sweep() -> None:
+    """Advance every rental that is on its way somewhere, each for itself."""
+    on_the_way = [state.value for state in LIVE - {State.RUNNING, State.STOPPED}]
+    rental_ids = Rental.objects.filter(state__in=on_the_way).values_list("pk", flat=True)
+    for rental_id in list(rental_ids):
+        # An outer loop: one stuck rental must not stop the others.
+        try:
+            advance(rental_id)
+        except (DomainError, DatabaseError):
+            log.exception("rental %s is stuck", rental_id)
+
+
+def probe_running() -> None:
+    """Look at every running rental through its public address."""
+    running = Rental.objects.filter(state=State.RUNNING.value).select_related("template", "node")
+    for rental in list(running):
+        if rental.node.status == NodeStatus.OFFLINE.value:
+            continue
+        answered = probing.ssh_answers(rental.ssh_host, ssh_port(rental), timeout=3)
+        services.note_probe(
+            actor=Actor.system(), rental_id=rental.pk, answered=answered, at=clock.now()
+        )
+        advance(rental.pk)
+
+
+def pause_node(node_id: uuid.UUID, last_beat: int) -> None:
+    """Stop the meters of every running rental on a lost node at its last beat."""
+    for rental_id in _running_on(node_id):
+        services.pause_billing(actor=Actor.system(), rental_id=rental_id, at=last_beat)
+    for rental_id in Rental.objects.filter(
+        node_id=node_id, state=State.STOPPING.value
+    ).values_list("pk", flat=True):
+        advance(rental_id)
+
+
+def _running_on(node_id: uuid.UUID) -> list[uuid.UUID]:
+    running = Rental.objects.filter(node_id=node_id, state=State.RUNNING.value)
+    return list(running.values_list("pk", flat=True))

@@ -1,0 +1,48 @@
+"""The one place that moves a rental's state: guarded, audited, announced."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from accounts.actors import Actor
+from audit import services as audit
+from core import clock, outbox
+from rentals.events import RentalChanged
+from rentals.machine import State
+from rentals.models import Rental
+
+
+def lock_rental(rental_id: uuid.UUID) -> Rental:
+    """Lock and return a rental until the transaction ends."""
+    return Rental.objects.lock().select_related("node").get(pk=rental_id)
+
+
+def move(actor: Actor, rental: Rental, to: State, **fields: Any) -> None:
+    """Move a locked rental to another state, write who did it, and tell whoever watches."""
+    frm = State(rental.state)
+    fields = {"phase_since": clock.now(), **fields}
+    if not Rental.objects.move(rental.pk, frm, to, **fields):
+        raise RuntimeError(f"{rental} is locked, yet it is no longer {frm}")
+    rental.state = to.value
+    for name, value in fields.items():
+        setattr(rental, name, value)
+    audit.record(
+        actor=actor,
+        verb=f"rental.{to.value}",
+        subject_type="rental",
+        subject_id=rental.pk,
+        data={"from": frm.value, "end": rental.end},
+    )
+    announce(rental)
+
+
+def announce(rental: Rental) -> None:
+    """Say that something about the rental has changed."""
+    outbox.publish(
+        RentalChanged(
+            rental_id=str(rental.pk),
+            renter_id=str(rental.renter_id),
+            host_id=str(rental.node.owner_id),
+        )
+    )

@@ -1,0 +1,80 @@
+"""When a rental cannot be used through no wish of its renter: the meters stand still."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+
+from django.db import transaction
+
+from accounts.actors import Actor
+from audit import services as audit
+from billing import services as billing
+from core import clock
+from rentals.machine import State
+from rentals.services.life import open_meters
+from rentals.services.moving import announce, lock_rental
+
+MISSES_UNTIL_UNREACHABLE = 2
+
+
+@transaction.atomic
+def pause_billing(*, actor: Actor, rental_id: uuid.UUID, at: int) -> None:
+    """Stop both meters of a running rental at `at` (epoch seconds), its last good sign of life."""
+    rental = lock_rental(rental_id)
+    if State(rental.state) is not State.RUNNING or rental.unreachable_since is not None:
+        return
+    for meter_id in (rental.compute_meter_id, rental.storage_meter_id):
+        if meter_id:
+            billing.close_meter(actor=actor, meter_id=meter_id, at=at)
+    rental.compute_meter_id = rental.storage_meter_id = None
+    rental.unreachable_since = clock.from_epoch(at)
+    rental.save(update_fields=["compute_meter_id", "storage_meter_id", "unreachable_since"])
+    audit.record(
+        actor=actor,
+        verb="rental.unreachable",
+        subject_type="rental",
+        subject_id=rental.pk,
+        data={"since": at},
+    )
+    announce(rental)
+
+
+@transaction.atomic
+def resume_billing(*, actor: Actor, rental_id: uuid.UUID, at: int) -> None:
+    """Start both meters of a rental again that answers again, at `at` (epoch seconds)."""
+    rental = lock_rental(rental_id)
+    if State(rental.state) is not State.RUNNING or rental.unreachable_since is None:
+        return
+    rental.unreachable_since = None
+    rental.missed_probes = 0
+    rental.save(update_fields=["unreachable_since", "missed_probes"])
+    open_meters(actor, rental, at)
+    audit.record(
+        actor=actor,
+        verb="rental.reachable",
+        subject_type="rental",
+        subject_id=rental.pk,
+        data={"at": at},
+    )
+    announce(rental)
+
+
+def note_probe(*, actor: Actor, rental_id: uuid.UUID, answered: bool, at: dt.datetime) -> None:
+    """Write down one probe of a running rental through its public address.
+
+    Two misses in a row make it unreachable, unbilled from the last good probe; one answer heals it.
+    """
+    with transaction.atomic():
+        rental = lock_rental(rental_id)
+        if State(rental.state) is not State.RUNNING:
+            return
+        rental.missed_probes = 0 if answered else rental.missed_probes + 1
+        if answered:
+            rental.last_probe = at
+        rental.save(update_fields=["missed_probes", "last_probe"])
+        last_good = clock.to_epoch(rental.last_probe or at)
+    if answered:
+        resume_billing(actor=actor, rental_id=rental_id, at=clock.to_epoch(at))
+    elif rental.missed_probes >= MISSES_UNTIL_UNREACHABLE:
+        pause_billing(actor=actor, rental_id=rental_id, at=last_good)

@@ -1,0 +1,141 @@
+"""One word and one sentence for each state, the same on page, API and mail."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from core import clock, money
+from nodes.models import Workload
+from rentals.machine import Action, State, actions
+from rentals.models import Rental
+
+
+@dataclass(frozen=True)
+class Description:
+    """A state for people: `tone` is usable, waiting, failed or neutral."""
+
+    label: str
+    sentence: str
+    tone: str
+    pull_current: int | None = None
+    pull_total: int | None = None
+
+
+@dataclass(frozen=True)
+class ActionOut:
+    """Something the renter can do now, and what it does."""
+
+    name: str
+    label: str
+    consequence: str
+    destroys: bool
+
+
+def describe(rental: Rental) -> Description:
+    """Return the label and the sentence of a rental as it is now."""
+    state = State(rental.state)
+    if state in {State.REQUESTED, State.RESERVED}:
+        return Description(
+            "Reserving",
+            f"Holding {_size(rental)} on {rental.node.name} for you. Your address is already fixed.",
+            "waiting",
+        )
+    if state is State.PULLING:
+        return _pulling(rental)
+    if state is State.STARTING:
+        waited = int((clock.now() - rental.phase_since).total_seconds())
+        return Description(
+            "Starting",
+            f"Container is up; waiting for SSH to answer through your address ({waited} s).",
+            "waiting",
+        )
+    if state is State.RUNNING:
+        return _running(rental)
+    if state is State.STOPPING:
+        return Description("Stopping", "Letting your processes finish, up to 10 s.", "waiting")
+    if state is State.STOPPED:
+        day = money.decimal_string(rental.storage_rate * money.SECONDS_PER_DAY)
+        return Description(
+            "Stopped, disk kept",
+            f"{rental.disk_gb} GB for ${day} a day. "
+            "The machine may be taken by someone else meanwhile.",
+            "neutral",
+        )
+    return _ended(rental)
+
+
+def _size(rental: Rental) -> str:
+    return f"{rental.gpu_count} GPUs" if rental.gpu_count else "the whole machine"
+
+
+def _pulling(rental: Rental) -> Description:
+    observed = Workload.objects.values_list("observed", flat=True).get(pk=rental.workload_id)
+    pull = observed.get("pull") or {}
+    current, total = pull.get("current"), pull.get("total")
+    if current is None:
+        return Description("Downloading image", "Asking the registry. You pay nothing yet.", "waiting")
+    done = f"{current / 1e9:.2f}" + (f" of {total / 1e9:.2f}" if total else "")
+    return Description(
+        "Downloading image", f"{done} GB so far. You pay nothing yet.", "waiting", current, total
+    )
+
+
+def _running(rental: Rental) -> Description:
+    if rental.unreachable_since is not None:
+        silent = int((clock.now() - rental.unreachable_since).total_seconds())
+        return Description(
+            "Host not answering",
+            f"Last heard {silent} s ago. The meter stopped at that moment. "
+            "You can end it free of charge.",
+            "failed",
+        )
+    hourly = money.decimal_string(
+        (rental.compute_rate + rental.storage_rate) * money.SECONDS_PER_HOUR
+    )
+    since = rental.running_since.strftime("%H:%M") if rental.running_since else ""
+    return Description("Running", f"Usable since {since} UTC. ${hourly} an hour.", "usable")
+
+
+def _ended(rental: Rental) -> Description:
+    end = rental.end or {}
+    if rental.running_since is None and end.get("party") != "renter":
+        return Description(
+            "Could not start", f"{end.get('message', '')} Nothing was charged.", "failed"
+        )
+    label = {
+        "host": "Ended: host failed",
+        "platform": "Ended: platform failed",
+    }.get(str(end.get("party")), "Ended")
+    if end.get("code") == "balance_used_up":
+        label = "Ended: balance used up"
+    return Description(label, str(end.get("message", "")), "neutral" if label == "Ended" else "failed")
+
+
+def rental_actions(rental: Rental) -> list[ActionOut]:
+    """Return what the renter can do now, with the consequence of each."""
+    day = money.decimal_string(rental.storage_rate * money.SECONDS_PER_DAY)
+    hour = money.decimal_string(rental.compute_rate * money.SECONDS_PER_HOUR)
+    never_ran = rental.running_since is None
+    known = {
+        Action.STOP: ActionOut(
+            "stop", "Stop", f"Keeps your {rental.disk_gb} GB for ${day} a day.", destroys=False
+        ),
+        Action.START: ActionOut("start", "Start", f"${hour} an hour from then on.", destroys=False),
+        Action.END: ActionOut(
+            "end",
+            "Cancel" if never_ran else "End",
+            "Costs nothing." if never_ran else "Deletes the disk and stops every charge.",
+            destroys=not never_ran,
+        ),
+    }
+    return [known[action] for action in actions(State(rental.state))]
+
+
+def ssh_command(rental: Rental) -> str:
+    """Return the one line that logs in."""
+    return f"ssh -p {ssh_port(rental)} root@{rental.ssh_host}"
+
+
+def ssh_port(rental: Rental) -> int:
+    """Return the public port of the rental's SSH."""
+    return int(rental.ports[str(rental.template.ssh_port)])

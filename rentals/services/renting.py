@@ -1,0 +1,248 @@
+"""From a price to a rental: one transaction holds money, machine and ports, or nothing at all."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import uuid
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+
+from accounts import services as accounts
+from accounts.actors import Actor
+from audit import services as audit
+from billing import services as billing
+from core import clock, idempotency, money
+from core.errors import Conflict, Invalid, NotFound
+from core.ids import new_id
+from nodes import services as nodes
+from nodes.models import Allocation, Node, Offer
+from nodes.services.capacity import lock_rentable
+from rentals.machine import State
+from rentals.models import Quote, Rental, Template
+from rentals.services.moving import announce
+
+COMPUTE_HOLD_SECONDS = money.SECONDS_PER_HOUR
+STORAGE_HOLD_SECONDS = 48 * money.SECONDS_PER_HOUR
+MAX_DISK_GB = 100_000
+PIDS_PER_CORE = 1024
+
+
+@transaction.atomic
+def quote_offer(
+    *,
+    actor: Actor,
+    offer_id: uuid.UUID,
+    template_id: uuid.UUID,
+    gpu_count: int | None = None,
+    disk_gb: int | None = None,
+) -> Quote:
+    """Name the price of an offer for this size, honoured for `DC_QUOTE_SECONDS`.
+
+    `gpu_count` defaults to all free cards, `disk_gb` (GB) to the template's own. Raises NotFound
+    `offer_unknown`, `template_unknown`; Invalid `gpu_count`, `disk_gb`.
+    """
+    actor.require("rental:create")
+    offer = Offer.objects.filter(pk=offer_id, listed=True).first()
+    if offer is None:
+        raise NotFound("offer_unknown", "This offer is not listed now. Search again.")
+    template = Template.objects.filter(pk=template_id).first()
+    if template is None or template.owner_id not in {None, actor.user_id}:
+        raise NotFound("template_unknown", "There is no such template.")
+    gpus = offer.gpu_free if gpu_count is None else gpu_count
+    if not (1 <= gpus <= offer.gpu_free if offer.gpu_total else gpus == 0):
+        raise Invalid("gpu_count", f"This machine has {offer.gpu_free} free GPUs now.")
+    disk = template.default_disk_gb if disk_gb is None else disk_gb
+    if not 1 <= disk <= min(offer.disk_gb, MAX_DISK_GB):
+        raise Invalid("disk_gb", f"Ask for 1 to {offer.disk_gb} GB on this machine.")
+    now = clock.now()
+    return Quote.objects.create(
+        user_id=actor.user_id,
+        offer=offer,
+        template=template,
+        gpu_count=gpus,
+        disk_gb=disk,
+        compute_rate=offer.compute_rate * max(gpus, 1),
+        storage_rate=offer.storage_gb_rate * disk,
+        created_at=now,
+        expires_at=now + dt.timedelta(seconds=settings.DC.quote_seconds),
+    )
+
+
+@transaction.atomic(durable=True)
+def request_rental(
+    *,
+    actor: Actor,
+    quote_id: uuid.UUID,
+    ssh_key_ids: list[uuid.UUID] | None,
+    idempotency_key: str,
+) -> Rental:
+    """Rent what a quote names: money held, machine and ports reserved, address known; or nothing.
+
+    A repeated request with the same key returns the same rental. Raises NotFound `quote_unknown`,
+    Conflict `quote_expired`, `quote_used`, `offer_taken`, FundsInsufficient, Invalid `ssh_key_needed`.
+    """
+    actor.require("rental:create")
+    rental_id = new_id()
+    body = json.dumps([str(quote_id), sorted(map(str, ssh_key_ids or []))])
+    first = idempotency.claim(
+        owner_id=actor.user_id, key=idempotency_key, body=body, subject_id=rental_id
+    )
+    if first != rental_id:
+        return Rental.objects.get(pk=first)
+    quote = _valid_quote(actor, quote_id)
+    keys = _chosen_keys(actor, ssh_key_ids)
+    node = lock_rentable(quote.offer.node_id)
+    workload_id = new_id()
+    workload = nodes.create_workload(
+        actor=actor,
+        node=node,
+        subject_id=rental_id,
+        spec={},
+        env=quote.template.env,
+        workload_id=workload_id,
+    )
+    allocation = nodes.allocate(
+        node=node, workload=workload, gpu_count=quote.gpu_count, disk_gb=quote.disk_gb
+    )
+    container_ports = sorted({quote.template.ssh_port, *quote.template.ports})
+    leases = nodes.lease_ports(workload=workload, container_ports=container_ports)
+    ports = {str(inner): lease.port for inner, lease in leases.items()}
+    workload.spec = _spec(quote, rental_id, keys, allocation, ports)
+    workload.save(update_fields=["spec"])
+    server = leases[quote.template.ssh_port].server
+    return _create_rental(actor, quote, rental_id, node, workload_id, keys, ports, server.public_host)
+
+
+def _valid_quote(actor: Actor, quote_id: uuid.UUID) -> Quote:
+    quote = (
+        Quote.objects.select_related("offer", "template")
+        .filter(pk=quote_id, user_id=actor.user_id)
+        .first()
+    )
+    if quote is None:
+        raise NotFound("quote_unknown", "You have no such quote. Ask for the price again.")
+    if quote.expires_at <= clock.now():
+        raise Conflict(
+            "quote_expired",
+            f"A price holds for {settings.DC.quote_seconds} s and this one is older. "
+            "Ask for it again; nothing was charged.",
+        )
+    if Rental.objects.filter(quote=quote).exists():
+        raise Conflict("quote_used", "This quote has been rented already. Ask for a new one.")
+    return quote
+
+
+def _chosen_keys(actor: Actor, ids: list[uuid.UUID] | None) -> list[str]:
+    mine = {key.pk: key.public_key for key in accounts.ssh_keys_of(actor=actor)}
+    wanted = list(mine) if ids is None else ids
+    if not wanted:
+        raise Invalid(
+            "ssh_key_needed", "Add an SSH public key first; without it nobody could log in."
+        )
+    if any(key_id not in mine for key_id in wanted):
+        raise NotFound("ssh_key_unknown", "You have no such SSH key.")
+    return [mine[key_id] for key_id in wanted]
+
+
+def _spec(
+    quote: Quote,
+    rental_id: uuid.UUID,
+    keys: list[str],
+    allocation: Allocation,
+    ports: dict[str, int],
+) -> dict[str, Any]:
+    gpus = [row.gpu for row in allocation.gpus.select_related("gpu").order_by("gpu__index")]
+    memory = allocation.memory_mib
+    return {
+        "image": quote.template.image,
+        "hostname": f"r-{str(rental_id)[:8]}",
+        "command": quote.template.command,
+        "ssh_keys": keys,
+        "ssh_port": quote.template.ssh_port,
+        "resource_limits": {
+            "gpu_uuids": [gpu.uuid for gpu in gpus],
+            "gpu_indices": [str(gpu.index) for gpu in gpus],
+            "cpu_cores": allocation.cpu_cores,
+            "memory_mib": memory,
+            "ram_limit": f"{memory}m",
+            "disk_gb": quote.disk_gb,
+            "shm_mib": min(memory // 2, 65_536),
+            "pids": max(4096, PIDS_PER_CORE * allocation.cpu_cores),
+        },
+        "proxy_port_mapping": ports,
+    }
+
+
+def _create_rental(
+    actor: Actor,
+    quote: Quote,
+    rental_id: uuid.UUID,
+    node: Node,
+    workload_id: uuid.UUID,
+    keys: list[str],
+    ports: dict[str, int],
+    host: str,
+) -> Rental:
+    compute = billing.place_hold(
+        actor=actor,
+        owner_id=actor.user_id,
+        amount=quote.compute_rate * COMPUTE_HOLD_SECONDS,
+        reason="compute",
+        subject_id=rental_id,
+    )
+    storage = billing.place_hold(
+        actor=actor,
+        owner_id=actor.user_id,
+        amount=quote.storage_rate * STORAGE_HOLD_SECONDS,
+        reason="storage",
+        subject_id=rental_id,
+    )
+    now = clock.now()
+    rental = Rental.objects.create(
+        id=rental_id,
+        renter_id=actor.user_id,
+        node=node,
+        template=quote.template,
+        quote=quote,
+        workload_id=workload_id,
+        state=State.RESERVED.value,
+        phase_since=now,
+        gpu_count=quote.gpu_count,
+        disk_gb=quote.disk_gb,
+        compute_rate=quote.compute_rate,
+        storage_rate=quote.storage_rate,
+        fee_bps=settings.FEE_BPS,
+        ssh_keys=keys,
+        ssh_host=host,
+        ports=ports,
+        compute_hold_id=compute.pk if compute else None,
+        storage_hold_id=storage.pk if storage else None,
+        created_at=now,
+    )
+    audit.record(
+        actor=actor,
+        verb="rental.reserved",
+        subject_type="rental",
+        subject_id=rental.pk,
+        data={
+            "node": str(node.pk),
+            "compute_rate": rental.compute_rate,
+            "storage_rate": rental.storage_rate,
+            "ports": ports,
+        },
+    )
+    announce(rental)
+    return rental
+
+
+@transaction.atomic
+def upsert_official_template(*, actor: Actor, slug: str, **fields: Any) -> Template:
+    """Make an official template exist with these fields (see models.Template)."""
+    actor.require("template:official")
+    template, _ = Template.objects.update_or_create(
+        slug=slug, defaults={**fields, "owner": None}, create_defaults={**fields, "created_at": clock.now()}
+    )
+    return template
