@@ -1,0 +1,24 @@
+"""People for staff: to look at and to deactivate."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+
+from accounts.models import ApiKey, SshKey, User
+from core.admin import ReadOnlyAdmin
+
+
+@admin.register(User)
+class UserAdmin(ReadOnlyAdmin):
+    list_display = ["email", "name", "role", "is_staff", "is_active", "date_joined"]
+    search_fields = ["id", "email", "name"]
+    exclude = ["password"]
+
+
+@admin.register(ApiKey)
+class ApiKeyAdmin(ReadOnlyAdmin):
+    list_display = ["prefix", "user", "name", "last_used_at", "revoked_at"]
+    exclude = ["digest"]
+
+
+admin.site.register(SshKey, ReadOnlyAdmin)

@@ -1,0 +1,11 @@
+from django.urls import path
+
+from accounts import api
+
+urlpatterns = [
+    path("me/", api.MeView.as_view(), name="api_me"),
+    path("ssh-keys/", api.SshKeyListView.as_view(), name="api_ssh_keys"),
+    path("ssh-keys/<uuid:key_id>/", api.SshKeyView.as_view(), name="api_ssh_key"),
+    path("api-keys/", api.ApiKeyListView.as_view(), name="api_api_keys"),
+    path("api-keys/<uuid:key_id>/", api.ApiKeyView.as_view(), name="api_api_key"),
+]
