@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from django.db import connection
+
+from core import outbox
 
 TIERS = ("system", "browser", "crash")
 
@@ -22,3 +26,26 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def _uses_database(item: pytest.Item) -> bool:
     return any(item.iter_markers("django_db")) or "db" in getattr(item, "fixturenames", ())
+
+
+@pytest.fixture(autouse=True)
+def _flush_in_spite_of_the_guards(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let tests that really commit empty append-only tables afterwards; nothing else may."""
+    run = connection.ops.execute_sql_flush
+
+    def flush(statements: list[str]) -> None:
+        run(["SET session_replication_role = replica", *statements, "RESET session_replication_role"])
+
+    monkeypatch.setattr(connection.ops, "execute_sql_flush", flush)
+
+
+@pytest.fixture(autouse=True)
+def _no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Below the system tier nobody drains the outbox but the test itself (`drain`)."""
+    monkeypatch.setattr(outbox, "_hints", [])
+
+
+@pytest.fixture
+def drain() -> Callable[[], int]:
+    """Handle every event that is due, as the worker would."""
+    return outbox.drain

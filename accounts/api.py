@@ -5,9 +5,8 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
-from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.utils import OpenApiTypes, extend_schema
-from rest_framework import authentication, serializers, status
+from rest_framework import serializers, status
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -16,40 +15,6 @@ from accounts import services
 from accounts.actors import Actor
 from accounts.models import ApiKey, SshKey, User
 from core.errors import Unauthenticated
-
-
-class ApiKeyAuthentication(authentication.BaseAuthentication):
-    """`X-API-Key: dck_…` or `Authorization: Bearer dck_…`."""
-
-    def authenticate(self, request: Request) -> tuple[User, list[str]] | None:
-        plain = request.headers.get("X-API-Key", "")
-        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        if not plain and scheme.lower() == "bearer":
-            plain = token.strip()
-        return services.authenticate_api_key(plain) if plain else None
-
-    def authenticate_header(self, request: Request) -> str:
-        return "Bearer"
-
-
-class SessionAuthentication(authentication.SessionAuthentication):
-    """The browser's session, with CSRF enforced on every change."""
-
-
-class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # their base is untyped
-    target_class = "accounts.api.ApiKeyAuthentication"
-    name = "api_key"
-
-    def get_security_definition(self, auto_schema: object) -> dict[str, str]:
-        return {"type": "apiKey", "in": "header", "name": "X-API-Key"}
-
-
-class SessionScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
-    target_class = "accounts.api.SessionAuthentication"
-    name = "session"
-
-    def get_security_definition(self, auto_schema: object) -> dict[str, str]:
-        return {"type": "apiKey", "in": "cookie", "name": "sessionid"}
 
 
 def actor_from(request: Request) -> Actor:

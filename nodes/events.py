@@ -10,28 +10,28 @@ from core.events import Event
 NEWS_CHANNEL = "dc:node-news"
 
 
-class NodeChanged(Event):
+class NodeChanged(Event, frozen=True, kw_only=True):
     """Something a page shows about a node has changed."""
 
     topic: ClassVar[str] = "nodes.node_changed"
     node_id: str
 
 
-class WorkloadWished(Event):
+class WorkloadWished(Event, frozen=True, kw_only=True):
     """What should run on a node has changed; its gateway should say so."""
 
     topic: ClassVar[str] = "nodes.workload_wished"
     node_id: str
 
 
-class WorkloadObserved(Event):
+class WorkloadObserved(Event, frozen=True, kw_only=True):
     """An agent has reported something new about a workload."""
 
     topic: ClassVar[str] = "nodes.workload_observed"
     workload_id: str
 
 
-class NodeLost(Event):
+class NodeLost(Event, frozen=True, kw_only=True):
     """A node has been silent for longer than the offline limit. `last_beat` in epoch seconds."""
 
     topic: ClassVar[str] = "nodes.node_lost"
@@ -39,7 +39,7 @@ class NodeLost(Event):
     last_beat: int
 
 
-class NodeBack(Event):
+class NodeBack(Event, frozen=True, kw_only=True):
     """A lost node has opened a session again. `first_beat` in epoch seconds."""
 
     topic: ClassVar[str] = "nodes.node_back"

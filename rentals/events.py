@@ -7,7 +7,7 @@ from typing import ClassVar
 from core.events import Event
 
 
-class RentalChanged(Event):
+class RentalChanged(Event, frozen=True, kw_only=True):
     """Something a page shows about a rental has changed."""
 
     topic: ClassVar[str] = "rentals.changed"

@@ -44,7 +44,7 @@ class Message(msgspec.Struct, kw_only=True, tag_field="type"):
     """A frame: `type` names it."""
 
 
-class GpuFacts(Value):
+class GpuFacts(Value, kw_only=True):
     uuid: Short
     index: Count
     model: Short
@@ -57,7 +57,7 @@ class GpuFacts(Value):
     mig_enabled: bool = False
 
 
-class HostFacts(Value):
+class HostFacts(Value, kw_only=True):
     """The hardware and software of a machine as its agent measured it."""
 
     hostname: Short
@@ -81,7 +81,7 @@ class HostFacts(Value):
     digest: Short = ""
 
 
-class SelfTestResult(Value):
+class SelfTestResult(Value, kw_only=True):
     """One named check: what was measured, what is required, what to do about a failure."""
 
     check: Short
@@ -93,7 +93,7 @@ class SelfTestResult(Value):
     code: Short = ""
 
 
-class JoinRequest(Value):
+class JoinRequest(Value, kw_only=True):
     """Body of `POST /api/v1/agent/join`, sent with `Authorization: Bearer <node key>`."""
 
     public_key: Short
@@ -104,21 +104,21 @@ class JoinRequest(Value):
     checks: Annotated[list[SelfTestResult], Meta(max_length=100)] = []
 
 
-class JoinAnswer(Value):
+class JoinAnswer(Value, kw_only=True):
     node_id: Id
     key_id: Id
     deployment: Short
     gateway_url: Short
 
 
-class PullProgress(Value):
+class PullProgress(Value, kw_only=True):
     """Bytes of an image as the engine reports them; `total` is None until every layer is known."""
 
     current: Count
     total: Count | None = None
 
 
-class WorkloadReport(Value):
+class WorkloadReport(Value, kw_only=True):
     """What is true of one workload on the machine now."""
 
     workload_id: Id
@@ -135,7 +135,7 @@ class WorkloadReport(Value):
     degraded: Annotated[list[Short], Meta(max_length=50)] = []
 
 
-class Metrics(Value):
+class Metrics(Value, kw_only=True):
     cpu_util_pct: float = 0.0
     cpu_temp: float | None = None
     ram_used_mib: Count = 0
@@ -151,7 +151,7 @@ class Metrics(Value):
     net_tx_bytes: Count = 0
 
 
-class ResourceLimits(Value):
+class ResourceLimits(Value, kw_only=True):
     gpu_uuids: list[Short] = []
     gpu_indices: list[Short] = []
     cpu_cores: Count
@@ -162,7 +162,7 @@ class ResourceLimits(Value):
     pids: Count
 
 
-class ContainerSpec(Value):
+class ContainerSpec(Value, kw_only=True):
     """The whole picture of one workload's container."""
 
     image: Annotated[str, Meta(min_length=1, max_length=500)]
@@ -177,7 +177,7 @@ class ContainerSpec(Value):
     stop_timeout_s: Count = 10
 
 
-class Hello(Message, tag="hello"):
+class Hello(Message, kw_only=True, tag="hello"):
     """The answer to `challenge`: who I am, proven, and what runs here."""
 
     node_id: Id
@@ -192,7 +192,7 @@ class Hello(Message, tag="hello"):
     observed: Annotated[list[WorkloadReport], Meta(max_length=500)] = []
 
 
-class Heartbeat(Message, tag="heartbeat"):
+class Heartbeat(Message, kw_only=True, tag="heartbeat"):
     node_id: Id
     epoch: Count
     generation: Count
@@ -201,7 +201,7 @@ class Heartbeat(Message, tag="heartbeat"):
     clock_mono: float = 0.0
 
 
-class Ack(Message, tag="ack"):
+class Ack(Message, kw_only=True, tag="ack"):
     """The command with this id was understood and written down; `observed` will follow."""
 
     id: Short
@@ -209,12 +209,12 @@ class Ack(Message, tag="ack"):
     generation: Count
 
 
-class Observed(Message, tag="observed"):
+class Observed(Message, kw_only=True, tag="observed"):
     epoch: Count
     workloads: Annotated[list[WorkloadReport], Meta(max_length=500)]
 
 
-class Reject(Message, tag="reject"):
+class Reject(Message, kw_only=True, tag="reject"):
     """I do not understand or may not accept what you sent."""
 
     code: Short
@@ -222,7 +222,7 @@ class Reject(Message, tag="reject"):
     id: Short = ""
 
 
-class Challenge(Message, tag="challenge"):
+class Challenge(Message, kw_only=True, tag="challenge"):
     """Sign `session_statement(...)` within 30 s; the nonce is 32 random bytes in hex, for single use."""
 
     nonce: Short
@@ -230,7 +230,7 @@ class Challenge(Message, tag="challenge"):
     server_time: float
 
 
-class TunnelSettings(Value):
+class TunnelSettings(Value, kw_only=True):
     """How this node's frpc reaches its proxy server."""
 
     server_host: Short
@@ -243,7 +243,7 @@ class TunnelSettings(Value):
     server_name: Short = ""
 
 
-class StartInstance(Message, tag="start_instance"):
+class StartInstance(Message, kw_only=True, tag="start_instance"):
     """This workload should be running, exactly so."""
 
     id: Short
@@ -255,7 +255,7 @@ class StartInstance(Message, tag="start_instance"):
     spec: ContainerSpec
 
 
-class StopInstance(Message, tag="stop_instance"):
+class StopInstance(Message, kw_only=True, tag="stop_instance"):
     """This workload should be stopped; `remove` also deletes container, disk, network and tunnel."""
 
     id: Short
@@ -267,7 +267,7 @@ class StopInstance(Message, tag="stop_instance"):
     reason: Short = ""
 
 
-class DrainNode(Message, tag="drain_node"):
+class DrainNode(Message, kw_only=True, tag="drain_node"):
     """Finish what runs and accept nothing new (`draining=False` takes it back)."""
 
     id: Short
@@ -276,7 +276,7 @@ class DrainNode(Message, tag="drain_node"):
     draining: bool
 
 
-class DesiredWorkload(Value):
+class DesiredWorkload(Value, kw_only=True):
     """One workload of the whole set. `state` is running, stopped or absent; `spec` comes with running."""
 
     workload_id: Id
@@ -286,7 +286,7 @@ class DesiredWorkload(Value):
     spec: ContainerSpec | None = None
 
 
-class Desired(Message, tag="desired"):
+class Desired(Message, kw_only=True, tag="desired"):
     """The whole set: what is not in it should not be here."""
 
     epoch: Count
@@ -295,7 +295,7 @@ class Desired(Message, tag="desired"):
     workloads: list[DesiredWorkload]
 
 
-class Welcome(Message, tag="welcome"):
+class Welcome(Message, kw_only=True, tag="welcome"):
     epoch: Count
     heartbeat_s: float
     server_time: float

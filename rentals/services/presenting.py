@@ -98,7 +98,7 @@ def _running(rental: Rental) -> Description:
 
 def _ended(rental: Rental) -> Description:
     end = rental.end or {}
-    if rental.running_since is None and end.get("party") != "renter":
+    if rental.running_since is None and end.get("code") != "cancelled":
         return Description(
             "Could not start", f"{end.get('message', '')} Nothing was charged.", "failed"
         )

@@ -1,0 +1,9 @@
+from django.urls import path
+
+from billing import api
+
+urlpatterns = [
+    path("wallet/", api.WalletView.as_view(), name="api_wallet"),
+    path("wallet/statement/", api.StatementView.as_view(), name="api_statement"),
+    path("earnings/", api.EarningsView.as_view(), name="api_earnings"),
+]

@@ -1,0 +1,23 @@
+"""What happens to money. Ids only."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from core.events import Event
+
+
+class WalletChanged(Event, frozen=True, kw_only=True):
+    """A person's balance has changed other than by the passing of time."""
+
+    topic: ClassVar[str] = "billing.wallet_changed"
+    owner_id: str
+
+
+class WalletExhausted(Event, frozen=True, kw_only=True):
+    """A wallet's free money was used up at `at` (epoch seconds); these subjects burn it."""
+
+    topic: ClassVar[str] = "billing.wallet_exhausted"
+    owner_id: str
+    subject_ids: list[str]
+    at: int

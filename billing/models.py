@@ -1,0 +1,166 @@
+"""Money: accounts, holds, meters and transfers. Amounts in nano-units, rates in nano/s, time in epoch seconds.
+
+A transfer is one row that debits one account and credits another, so every operation sums to zero by
+construction. Transfers never change (a trigger forbids it); a trigger on their INSERT moves the live
+balances, so no code path can make balance and ledger differ. System accounts carry no live balance.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Self
+
+from django.db import models
+from django.db.models import F, Q
+
+from core.ids import new_id
+
+
+class AccountKind(StrEnum):
+    WALLET = "wallet"
+    HOST = "host"
+    PLATFORM = "platform"
+    GATEWAY = "gateway"
+
+
+class AccountQuerySet(models.QuerySet["Account"]):
+    def lock(self) -> Self:
+        """Lock rows in id order until the transaction ends."""
+        return self.select_for_update(no_key=True, of=("self",)).order_by("pk")
+
+
+class Account(models.Model):
+    """A place where money is. `held` is the part of the balance that is set aside and does not burn."""
+
+    id = models.BigAutoField(primary_key=True)
+    kind = models.CharField(max_length=10, choices=[(k.value, k.value) for k in AccountKind])
+    owner_id = models.UUIDField(null=True, blank=True)
+    currency = models.CharField(max_length=6)
+    # NULL: a system account, without a live balance and without a limit.
+    floor = models.BigIntegerField(null=True, blank=True)
+    balance = models.BigIntegerField(default=0)
+    held = models.BigIntegerField(default=0)
+    burn = models.BigIntegerField(default=0)
+    asof = models.BigIntegerField(default=0)
+    runs_out = models.BigIntegerField(null=True, blank=True)
+
+    objects = AccountQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["kind", "owner_id", "currency"],
+                name="account_once_per_owner",
+                nulls_distinct=False,
+            ),
+            models.CheckConstraint(
+                condition=Q(floor=None) | Q(balance__gte=F("floor")), name="account_not_below_floor"
+            ),
+            models.CheckConstraint(condition=Q(held__gte=0), name="account_held_not_negative"),
+            models.CheckConstraint(
+                condition=Q(held=0) | Q(balance__gte=F("held")), name="account_held_is_there"
+            ),
+            models.CheckConstraint(
+                condition=Q(burn=0, runs_out=None) | Q(burn__gt=0, runs_out__isnull=False),
+                name="account_runs_out_when_burning",
+            ),
+        ]
+        indexes = [
+            # Serves billing.services.sweep_exhausted.
+            models.Index(fields=["runs_out"], name="account_runs_out", condition=~Q(runs_out=None)),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.pk}"
+
+
+class Hold(models.Model):
+    """Money set aside in a wallet for a purpose."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    account = models.ForeignKey(Account, models.PROTECT, related_name="holds")
+    amount = models.BigIntegerField()
+    reason = models.CharField(max_length=40)
+    subject_id = models.UUIDField()
+    created_at = models.DateTimeField()
+    released_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(condition=Q(amount__gte=0), name="hold_not_negative"),
+        ]
+
+    def __str__(self) -> str:
+        return f"hold {self.pk}"
+
+
+class Meter(models.Model):
+    """Something that costs `rate` a second from `started` until `ended`; posted up to `settled`."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    kind = models.CharField(max_length=20)
+    subject_id = models.UUIDField(db_index=True)
+    wallet = models.ForeignKey(Account, models.PROTECT, related_name="meters")
+    payee = models.ForeignKey(Account, models.PROTECT, related_name="paying_meters")
+    rate = models.BigIntegerField()
+    payee_rate = models.BigIntegerField()
+    started = models.BigIntegerField()
+    settled = models.BigIntegerField()
+    ended = models.BigIntegerField(null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(rate__gt=0, payee_rate__gte=0, payee_rate__lte=F("rate")),
+                name="meter_rates_sane",
+            ),
+            models.CheckConstraint(
+                condition=Q(settled__gte=F("started"))
+                & (Q(ended=None) | Q(ended=F("settled"))),
+                name="meter_settled_to_its_end",
+            ),
+            models.UniqueConstraint(
+                fields=["subject_id", "kind"], condition=Q(ended=None), name="meter_open_once"
+            ),
+        ]
+        indexes = [
+            # Serves billing.ledger.settle: the open meters of a wallet.
+            models.Index(fields=["wallet"], name="meter_open", condition=Q(ended=None)),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} meter {self.pk}"
+
+
+class Transfer(models.Model):
+    """`amount` moved from `src` to `dst`, for ever. [t0, t1) is the metered interval, if any."""
+
+    id = models.BigAutoField(primary_key=True)
+    group_id = models.UUIDField()
+    src = models.ForeignKey(Account, models.PROTECT, related_name="+")
+    dst = models.ForeignKey(Account, models.PROTECT, related_name="+")
+    amount = models.BigIntegerField()
+    kind = models.CharField(max_length=20)
+    idem = models.CharField(max_length=200, null=True, blank=True)
+    meter = models.ForeignKey(
+        Meter, models.PROTECT, null=True, blank=True, related_name="transfers"
+    )
+    t0 = models.BigIntegerField(null=True, blank=True)
+    t1 = models.BigIntegerField(null=True, blank=True)
+    created_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(condition=Q(amount__gt=0), name="transfer_amount_positive"),
+            models.CheckConstraint(condition=~Q(src=F("dst")), name="transfer_between_two"),
+            models.UniqueConstraint(
+                fields=["idem"], condition=~Q(idem=None), name="transfer_idem_once"
+            ),
+            # No second of a meter can be billed twice, whatever the workers do.
+            models.UniqueConstraint(
+                fields=["meter", "kind", "t0"], name="transfer_second_billed_once"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.amount}"

@@ -1,0 +1,17 @@
+"""The clock's way into the money."""
+
+from __future__ import annotations
+
+from celery import shared_task
+
+from billing import services
+
+
+@shared_task
+def sweep_exhausted_wallets() -> None:
+    services.sweep_exhausted()
+
+
+@shared_task
+def roll_up_meters() -> None:
+    services.roll_up()
