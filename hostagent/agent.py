@@ -1,0 +1,277 @@
+"""The loop: messages in, wishes to workloads, reports and heartbeats out."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from pathlib import Path
+
+from hostagent import __version__, checks, hardware, netpol, tunnel
+from hostagent.engine import Engine, EngineAway
+from hostagent.identity import Identity, Membership
+from hostagent.journal import Journal
+from hostagent.link import Link
+from hostagent.protocol import (
+    Ack,
+    Challenge,
+    Desired,
+    DesiredWorkload,
+    DrainNode,
+    Heartbeat,
+    Hello,
+    Observed,
+    PlatformMessage,
+    StartInstance,
+    StopInstance,
+    Welcome,
+    WorkloadReport,
+    WorkloadState,
+    session_statement,
+)
+from hostagent.protocol.messages import Message
+from hostagent.workload import Site, Workload
+
+log = logging.getLogger(__name__)
+
+GRACE_FOR_UNKNOWN_SECONDS = 10.0
+ENGINE_PAUSE_SECONDS = 1.0
+
+
+class Agent:
+    """One node's agent. `run` returns only by an exception or by being cancelled."""
+
+    def __init__(self, folder: Path, membership: Membership, identity: Identity) -> None:
+        self.folder = folder
+        self.membership = membership
+        self.identity = identity
+        self.engine = Engine(membership.node_id)
+        self.link = Link(membership, self._hello, self._receive)
+        self.journal = Journal(folder / "journal.json")
+        self.tunnels = tunnel.Tunnels(folder)
+        self.workloads: dict[str, Workload] = {}
+        self.epoch = 0
+        self.generation = 0
+        self.draining = False
+        self.heartbeat_seconds = 5.0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._unsent: dict[str, WorkloadReport] = {}
+        self._outgoing = asyncio.Event()
+        self._site: Site | None = None
+
+    async def run(self) -> None:
+        """Hold the session and follow the wishes until cancelled; raises LinkRefused."""
+        await self._prepare()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.link.run())
+            group.create_task(self._beat())
+            group.create_task(self._deliver())
+            group.create_task(self._watch_deaths())
+
+    async def _prepare(self) -> None:
+        while True:
+            try:
+                limits = await asyncio.to_thread(self.engine.limits)
+                break
+            except EngineAway as error:
+                log.warning("the engine does not answer: %s", error)
+                await asyncio.sleep(ENGINE_PAUSE_SECONDS)
+        try:
+            await asyncio.to_thread(netpol.load)
+        except netpol.NetworkPolicyError as error:
+            log.error("network rules: %s", error)
+        self._site = Site(
+            node_id=self.membership.node_id,
+            folder=self.folder,
+            engine=self.engine,
+            tunnels=self.tunnels,
+            journal=self.journal,
+            limits=limits,
+            report=self._report,
+        )
+
+    async def _hello(self, challenge: Challenge) -> Message:
+        info = await asyncio.to_thread(self.engine.info)
+        statement = session_statement(
+            deployment=self.membership.deployment,
+            node_id=self.membership.node_id,
+            key_id=self.membership.key_id,
+            nonce=challenge.nonce,
+        )
+        return Hello(
+            node_id=self.membership.node_id,
+            key_id=self.membership.key_id,
+            signature=self.identity.sign(statement),
+            agent_version=__version__,
+            instance_id=self.identity.instance_id,
+            boot_id=self.identity.boot_id,
+            generation=self.generation,
+            facts=hardware.host_facts(info, storage=self.folder),
+            checks=await asyncio.to_thread(checks.run_all, info, self.folder),
+            observed=[w.reported for w in self.workloads.values() if w.reported],
+        )
+
+    async def _receive(self, message: PlatformMessage) -> None:
+        if isinstance(message, Welcome):
+            await self._welcomed(message)
+        elif isinstance(message, (Desired, StartInstance, StopInstance, DrainNode)):
+            if message.epoch == self.epoch:
+                await self._obey(message)
+
+    async def _welcomed(self, welcome: Welcome) -> None:
+        log.info("session %s open", welcome.epoch)
+        self.epoch = welcome.epoch
+        self.heartbeat_seconds = welcome.heartbeat_s
+        if await asyncio.to_thread(tunnel.write_config, welcome.tunnel, self.folder):
+            with contextlib.suppress(tunnel.TunnelAway):
+                await self.tunnels.restart()
+        self._take_all(welcome.desired)
+        for workload in self.workloads.values():
+            if workload.reported:
+                self._report(workload.reported)
+        self._spawn(self._sweep_unknown(welcome.epoch))
+
+    async def _obey(self, message: Desired | StartInstance | StopInstance | DrainNode) -> None:
+        if isinstance(message, Desired):
+            self._take_all(message)
+            return
+        if isinstance(message, DrainNode):
+            self.draining = message.draining
+        elif isinstance(message, StartInstance):
+            self._take(
+                DesiredWorkload(
+                    workload_id=message.workload_id,
+                    workload_generation=message.workload_generation,
+                    rental_id=message.rental_id,
+                    state="running",
+                    spec=message.spec,
+                )
+            )
+        else:
+            self._take(
+                DesiredWorkload(
+                    workload_id=message.workload_id,
+                    workload_generation=message.workload_generation,
+                    rental_id="",
+                    state="absent" if message.remove else "stopped",
+                )
+            )
+        # Commands of one node arrive in order; a gap shows in the heartbeat and brings the whole set.
+        if message.generation == self.generation + 1:
+            self.generation = message.generation
+        await self.link.send(
+            Ack(id=message.id, epoch=self.epoch, generation=message.generation)
+        )
+
+    def _take_all(self, desired: Desired) -> None:
+        wished = {workload.workload_id for workload in desired.workloads}
+        for workload in desired.workloads:
+            self._take(workload)
+        for workload_id, workload in self.workloads.items():
+            if workload_id not in wished:
+                workload.wish_for(_gone(workload_id, workload.generation))
+        self.draining = desired.draining
+        self.generation = desired.generation
+
+    def _take(self, wished: DesiredWorkload) -> None:
+        assert self._site is not None
+        known = self.workloads.get(wished.workload_id)
+        if known is not None and wished.workload_generation == known.generation:
+            known.wish_for(wished)
+            return
+        workload = Workload(self._site, wished)
+        self.workloads[wished.workload_id] = workload
+        self._spawn(self._follow(workload))
+
+    async def _follow(self, workload: Workload) -> None:
+        await workload.run()
+        if self.workloads.get(workload.id) is workload:
+            del self.workloads[workload.id]
+
+    def _spawn(self, coroutine: object) -> None:
+        assert asyncio.iscoroutine(coroutine)
+        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("a task died", exc_info=task.exception())
+
+    async def _sweep_unknown(self, epoch: int) -> None:
+        """Remove our own containers that nobody wishes for, a while after a welcome."""
+        await asyncio.sleep(GRACE_FOR_UNKNOWN_SECONDS)
+        if epoch != self.epoch:
+            return
+        for container in await asyncio.to_thread(self.engine.containers):
+            labels = container["Labels"]
+            workload_id = labels.get("dc.workload", "")
+            if workload_id and workload_id not in self.workloads:
+                log.warning("container of %s is not wished for: removing it", workload_id)
+                self._take(_gone(workload_id, int(labels.get("dc.generation", "1"))))
+
+    async def _watch_deaths(self) -> None:
+        """Wake a workload the moment its container dies; the tick finds what this misses."""
+        loop = asyncio.get_running_loop()
+
+        def watch() -> None:
+            for workload_id in self.engine.deaths():
+                loop.call_soon_threadsafe(self._wake, workload_id)
+
+        while True:
+            try:
+                await asyncio.to_thread(watch)
+            except EngineAway as error:
+                log.warning("events of the engine: %s", error)
+            await asyncio.sleep(ENGINE_PAUSE_SECONDS)
+
+    def _wake(self, workload_id: str) -> None:
+        if workload_id in self.workloads:
+            self.workloads[workload_id].wake()
+
+    def _report(self, report: WorkloadReport) -> None:
+        self._unsent[report.workload_id] = report
+        self._outgoing.set()
+
+    async def _deliver(self) -> None:
+        while True:
+            await self._outgoing.wait()
+            self._outgoing.clear()
+            if not self.epoch or not self._unsent:
+                continue
+            batch, self._unsent = self._unsent, {}
+            sent = await self.link.send(
+                Observed(epoch=self.epoch, workloads=list(batch.values()))
+            )
+            if not sent:
+                # The next welcome makes every workload report again; keep what is newest until then.
+                self._unsent = {**batch, **self._unsent}
+
+    async def _beat(self) -> None:
+        while True:
+            await asyncio.sleep(self.heartbeat_seconds)
+            if not self.epoch:
+                continue
+            running = any(
+                w.reported and w.reported.state is WorkloadState.RUNNING
+                for w in self.workloads.values()
+            )
+            beat = Heartbeat(
+                node_id=self.membership.node_id,
+                epoch=self.epoch,
+                generation=self.generation,
+                status="busy" if running else "online",
+                metrics=hardware.metrics(self.folder),
+                clock_mono=time.monotonic(),
+            )
+            await self.link.send(beat)
+            if self._unsent:
+                self._outgoing.set()
+
+
+def _gone(workload_id: str, generation: int) -> DesiredWorkload:
+    return DesiredWorkload(
+        workload_id=workload_id, workload_generation=generation, rental_id="", state="absent"
+    )

@@ -1,0 +1,282 @@
+"""The Docker Engine, as this agent uses it: names and labels of our own, every call safe to repeat."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import resource
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import docker
+from docker.errors import APIError, DockerException, ImageNotFound, NotFound
+from requests.exceptions import RequestException
+
+from hostagent.hardware import has_disk_quota
+from hostagent.netpol import BRIDGE_PREFIX
+from hostagent.planner import Container
+from hostagent.protocol import ContainerSpec
+from hostagent.spec import MachineLimits, Place, container_config
+
+POOL = ipaddress.ip_network("10.213.0.0/16")
+SUBNET_BITS = 28
+Progress = Callable[[int, int | None], None]
+
+
+class EngineError(Exception):
+    """The engine refused, for good: `code` goes to the platform, the message to the renter."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class EngineAway(Exception):
+    """The engine does not answer now; try again later."""
+
+
+class PullCancelled(Exception):
+    """Nobody wants this image any more."""
+
+
+def _calls(function: Callable[..., Any]) -> Callable[..., Any]:
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except APIError as error:
+            raise EngineError("container_start_failed", _explain(error)) from error
+        except (DockerException, RequestException) as error:
+            raise EngineAway(str(error)) from error
+
+    return call
+
+
+def _explain(error: APIError) -> str:
+    return str(error.explanation or error)[:1000]
+
+
+class Engine:
+    """One engine and one node's containers on it. Blocking: call it from threads."""
+
+    def __init__(self, node_id: str, *, base_url: str | None = None) -> None:
+        self.node_id = node_id
+        address = base_url or os.environ.get("DOCKER_HOST") or None
+        self.api = docker.APIClient(base_url=address, timeout=60, version="1.41")
+        self._subnets = threading.Lock()
+
+    @_calls
+    def info(self) -> dict[str, Any]:
+        """Return what the engine says of itself."""
+        return dict(self.api.info())
+
+    def limits(self) -> MachineLimits:
+        """Return what this engine can hold."""
+        info = self.info()
+        nofile, memlock = _engine_rlimits()
+        return MachineLimits(
+            nofile=nofile,
+            memlock=memlock,
+            cores=int(info.get("NCPU", 1)),
+            disk_quota=has_disk_quota(info),
+            apparmor=any("apparmor" in option for option in info.get("SecurityOptions") or []),
+        )
+
+    @_calls
+    def containers(self) -> list[dict[str, Any]]:
+        """Return this node's containers: each with its labels."""
+        return list(self.api.containers(all=True, filters={"label": f"dc.node={self.node_id}"}))
+
+    @_calls
+    def inspect(self, name: str) -> dict[str, Any] | None:
+        """Return everything about one container, or None."""
+        try:
+            return dict(self.api.inspect_container(name))
+        except NotFound:
+            return None
+
+    def state(self, name: str) -> tuple[Container, dict[str, Any]]:
+        """Return what the container is, with the engine's own State."""
+        found = self.inspect(name)
+        if found is None:
+            return Container.NONE, {}
+        state = found["State"]
+        if state["Running"]:
+            return Container.RUNNING, state
+        return (Container.CREATED if state["Status"] == "created" else Container.EXITED), state
+
+    @_calls
+    def has_image(self, image: str) -> bool:
+        """Whether the image is on this machine."""
+        try:
+            self.api.inspect_image(image)
+        except ImageNotFound:
+            return False
+        return True
+
+    def pull(self, image: str, progress: Progress, cancelled: threading.Event) -> None:
+        """Download an image, telling the bytes; raises EngineError `image_missing`, `image_pull_failed`."""
+        layers: dict[str, tuple[int, int | None]] = {}
+        try:
+            for line in self._pull_lines(image):
+                if cancelled.is_set():
+                    raise PullCancelled
+                if "errorDetail" in line:
+                    raise _pull_error(image, str(line["errorDetail"].get("message", "")))
+                _count(layers, line)
+                total = [layer[1] for layer in layers.values()]
+                known = sum(t for t in total if t) if total and all(total) else None
+                progress(sum(layer[0] for layer in layers.values()), known)
+        except APIError as error:
+            raise _pull_error(image, _explain(error)) from error
+        except (DockerException, RequestException) as error:
+            raise EngineAway(str(error)) from error
+        if not self.has_image(image):
+            raise EngineError("image_pull_failed", f"The download of {image} ended without an image.")
+
+    def _pull_lines(self, image: str) -> Iterator[dict[str, Any]]:
+        repository, tag = image, None
+        if "@" not in image and ":" in image.rpartition("/")[2]:
+            repository, _, tag = image.rpartition(":")
+        yield from self.api.pull(repository, tag=tag or ("latest" if "@" not in image else None),
+                                 stream=True, decode=True)
+
+    @_calls
+    def ensure_network(self, name: str, bridge: str, labels: dict[str, str]) -> str:
+        """Make a private network of 16 addresses unless it is there; return the container's address."""
+        with self._subnets:
+            found = [n for n in self.api.networks(names=[name]) if n["Name"] == name]
+            if found:
+                return _first_address(found[0]["IPAM"]["Config"][0]["Subnet"])
+            taken = [
+                ipaddress.ip_network(config["Subnet"])
+                for network in self.api.networks()
+                for config in (network["IPAM"]["Config"] or [])
+                if ":" not in config.get("Subnet", ":")
+            ]
+            for subnet in POOL.subnets(new_prefix=SUBNET_BITS):
+                if any(subnet.overlaps(other) for other in taken):
+                    continue
+                self._create_network(name, bridge, str(subnet), labels)
+                return _first_address(str(subnet))
+        raise EngineError("networks_exhausted", "This machine has no free network address range.")
+
+    def _create_network(self, name: str, bridge: str, subnet: str, labels: dict[str, str]) -> None:
+        ipam = docker.types.IPAMConfig(pool_configs=[docker.types.IPAMPool(subnet=subnet)])
+        self.api.create_network(
+            name,
+            driver="bridge",
+            ipam=ipam,
+            labels=labels,
+            enable_ipv6=False,
+            check_duplicate=True,
+            options={
+                "com.docker.network.bridge.name": bridge,
+                "com.docker.network.bridge.enable_icc": "false",
+            },
+        )
+
+    @_calls
+    def create(self, spec: ContainerSpec, place: Place, limits: MachineLimits) -> None:
+        """Create the container; its name makes a repetition harmless."""
+        config = container_config(spec, place, limits)
+        try:
+            self.api.create_container_from_config(config, name=place.name)
+        except APIError as error:
+            if error.status_code != 409:
+                raise
+
+    @_calls
+    def start(self, name: str) -> None:
+        """Start the container."""
+        self.api.start(name)
+
+    @_calls
+    def stop(self, name: str, timeout: int) -> None:
+        """Stop the container: TERM, then KILL after `timeout` seconds."""
+        try:
+            self.api.stop(name, timeout=timeout)
+        except NotFound:
+            return
+
+    @_calls
+    def remove(self, name: str) -> None:
+        """Delete the container with its disk."""
+        try:
+            self.api.remove_container(name, v=True, force=True)
+        except NotFound:
+            return
+
+    @_calls
+    def remove_network(self, name: str) -> None:
+        """Delete the network."""
+        try:
+            self.api.remove_network(name)
+        except NotFound:
+            return
+
+    @_calls
+    def network_exists(self, name: str) -> bool:
+        """Whether the network is there."""
+        return any(network["Name"] == name for network in self.api.networks(names=[name]))
+
+    def deaths(self) -> Iterator[str]:
+        """Yield the workload id of each of our containers that dies, as it happens. Blocks for ever."""
+        filters = {"label": f"dc.node={self.node_id}", "event": "die", "type": "container"}
+        try:
+            for event in self.api.events(filters=filters, decode=True):
+                yield event["Actor"]["Attributes"].get("dc.workload", "")
+        except (DockerException, RequestException, ValueError) as error:
+            raise EngineAway(str(error)) from error
+
+
+def bridge_name(workload_id: str) -> str:
+    """Return the interface name of a workload's bridge (at most 15 characters)."""
+    return BRIDGE_PREFIX + workload_id.replace("-", "")[:8]
+
+
+def _first_address(subnet: str) -> str:
+    return str(ipaddress.ip_network(subnet)[2])
+
+
+def _count(layers: dict[str, tuple[int, int | None]], line: dict[str, Any]) -> None:
+    """Fold one progress line into layer id -> (bytes so far, bytes in all)."""
+    layer, status = line.get("id", ""), line.get("status", "")
+    detail = line.get("progressDetail") or {}
+    if status == "Pulling fs layer":
+        layers.setdefault(layer, (0, None))
+    elif status == "Downloading" and "current" in detail:
+        layers[layer] = (detail["current"], detail.get("total"))
+    elif status in {"Download complete", "Pull complete", "Already exists"}:
+        size = layers.get(layer, (0, None))[1] or 0
+        layers[layer] = (size, size)
+
+
+def _pull_error(image: str, message: str) -> EngineError:
+    missing = ("manifest unknown", "not found", "does not exist", "invalid reference")
+    if any(word in message.lower() for word in missing):
+        return EngineError("image_missing", f"There is no image {image}. Check its name and tag.")
+    return EngineError("image_pull_failed", f"The image {image} could not be downloaded: {message}")
+
+
+def _engine_rlimits() -> tuple[int, int]:
+    """Return the hard limits (nofile, memlock bytes; -1 none) of dockerd, else our own."""
+    for status in Path("/proc").glob("[0-9]*/comm"):
+        try:
+            if status.read_text().strip() == "dockerd":
+                return _read_limits(status.parent / "limits")
+        except OSError:
+            continue
+    values = (resource.getrlimit(resource.RLIMIT_NOFILE)[1], resource.getrlimit(resource.RLIMIT_MEMLOCK)[1])
+    return values[0], values[1]
+
+
+def _read_limits(path: Path) -> tuple[int, int]:
+    hard = {"Max open files": -1, "Max locked memory": -1}
+    for line in path.read_text().splitlines():
+        for name in hard:
+            if line.startswith(name):
+                word = line[len(name) :].split()[1]
+                hard[name] = -1 if word == "unlimited" else int(word)
+    return hard["Max open files"], hard["Max locked memory"]

@@ -1,0 +1,61 @@
+"""What must survive the agent: who was stopped by us, who has failed, how far the wishes were read.
+
+One small JSON file, replaced as a whole. No secrets: specs come again with every `welcome`.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from hostagent.identity import write_private
+
+
+class Journal:
+    """The agent's memory on disk."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._data: dict[str, Any] = {"stopped": [], "failed": {}}
+        if path.exists():
+            try:
+                self._data.update(json.loads(path.read_text()))
+            except ValueError:
+                # Half a file cannot be ours (it is replaced as a whole): start from what the engine shows.
+                path.unlink()
+
+    def _write(self) -> None:
+        write_private(self.path, json.dumps(self._data).encode())
+
+    def note_stop(self, workload_id: str) -> None:
+        """Remember that we stop this container, before we do it."""
+        if workload_id not in self._data["stopped"]:
+            self._data["stopped"].append(workload_id)
+            self._write()
+
+    def forget_stop(self, workload_id: str) -> None:
+        """The container runs again."""
+        if workload_id in self._data["stopped"]:
+            self._data["stopped"].remove(workload_id)
+            self._write()
+
+    def is_stopped(self, workload_id: str) -> bool:
+        """Whether we stopped this container."""
+        return workload_id in self._data["stopped"]
+
+    def note_failure(self, workload_id: str, generation: int, code: str, message: str) -> None:
+        """Remember that this incarnation has failed and is not tried again."""
+        self._data["failed"][workload_id] = [generation, code, message]
+        self._write()
+
+    def failure(self, workload_id: str, generation: int) -> tuple[str, str] | None:
+        """Return (code, message) of this incarnation's failure, or None."""
+        found = self._data["failed"].get(workload_id)
+        return (found[1], found[2]) if found and found[0] == generation else None
+
+    def forget(self, workload_id: str) -> None:
+        """Nothing of this workload is left."""
+        self._data["failed"].pop(workload_id, None)
+        self.forget_stop(workload_id)
+        self._write()

@@ -1,0 +1,76 @@
+"""What to do next for one workload: wish and facts in, one action out. Pure.
+
+At rest the plan is empty; applied again and again it always reaches the wish or a failure.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Wish(StrEnum):
+    RUNNING = "running"
+    STOPPED = "stopped"
+    ABSENT = "absent"
+
+
+class Container(StrEnum):
+    """What the engine says of the container."""
+
+    NONE = "none"
+    CREATED = "created"
+    RUNNING = "running"
+    EXITED = "exited"
+
+
+class Action(StrEnum):
+    CREATE = "create"
+    START = "start"
+    OPEN_TUNNELS = "open_tunnels"
+    CLOSE_TUNNELS = "close_tunnels"
+    STOP = "stop"
+    REMOVE = "remove"
+    FAIL = "fail"
+    NOTHING = "nothing"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is true of one workload on this machine.
+
+    `stopped_by_us` tells a container that we stopped from one that ended by itself; `failed` says that
+    this incarnation has failed already and is not tried again; `leftovers` are networks and key files.
+    """
+
+    container: Container
+    tunnels_open: bool
+    any_tunnel: bool
+    stopped_by_us: bool
+    failed: bool
+    leftovers: bool
+
+
+def plan(wish: Wish, facts: Facts) -> Action:
+    """Return the next action for a workload."""
+    if wish is Wish.RUNNING:
+        return _towards_running(facts)
+    if facts.any_tunnel:
+        return Action.CLOSE_TUNNELS
+    if facts.container is Container.RUNNING:
+        return Action.STOP
+    if wish is Wish.ABSENT and (facts.container is not Container.NONE or facts.leftovers):
+        return Action.REMOVE
+    return Action.NOTHING
+
+
+def _towards_running(facts: Facts) -> Action:
+    if facts.failed:
+        return Action.NOTHING
+    if facts.container is Container.NONE:
+        return Action.CREATE
+    if facts.container is Container.CREATED:
+        return Action.START
+    if facts.container is Container.EXITED:
+        return Action.START if facts.stopped_by_us else Action.FAIL
+    return Action.NOTHING if facts.tunnels_open else Action.OPEN_TUNNELS

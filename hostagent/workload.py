@@ -1,0 +1,311 @@
+"""One workload on this machine: look, plan one action, do it, report; again until at rest.
+
+Any line may be the last one before a crash: the next run looks again and goes on from what is true.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from hostagent import spec as specs
+from hostagent.engine import Engine, EngineAway, EngineError, PullCancelled, bridge_name
+from hostagent.identity import write_private
+from hostagent.journal import Journal
+from hostagent.planner import Action, Container, Facts, Wish, plan
+from hostagent.protocol import (
+    ContainerSpec,
+    DesiredWorkload,
+    PullProgress,
+    WorkloadReport,
+    WorkloadState,
+)
+from hostagent.tunnel import Proxy, TunnelAway, Tunnels
+
+log = logging.getLogger(__name__)
+
+TICK_SECONDS = 5.0
+REPORT_PULL_BYTES = 4_000_000
+TUNNEL_POLL_SECONDS = 0.03
+TUNNEL_PATIENCE_SECONDS = 2.0
+REPOST_SECONDS = (1.0, 2.0, 4.0)
+
+
+@dataclass
+class Site:
+    """What all workloads of this agent share."""
+
+    node_id: str
+    folder: Path
+    engine: Engine
+    tunnels: Tunnels
+    journal: Journal
+    limits: specs.MachineLimits
+    report: Callable[[WorkloadReport], None]
+
+
+class Workload:
+    """Follows one wish. `wish_for` may be called at any time; `run` is the one task that acts."""
+
+    def __init__(self, site: Site, wished: DesiredWorkload) -> None:
+        self.site = site
+        self.id = wished.workload_id
+        self.generation = wished.workload_generation
+        self.spec: ContainerSpec | None = wished.spec
+        self.wish = Wish(wished.state)
+        self.rental_id = wished.rental_id
+        self.reported: WorkloadReport | None = None
+        self._wake = asyncio.Event()
+        self._cancel_pull = threading.Event()
+        self._reposts = 0
+        self._address = ""
+
+    @property
+    def name(self) -> str:
+        return f"dc-{self.id}-g{self.generation}"
+
+    @property
+    def keys_file(self) -> Path:
+        return self.site.folder / "keys" / self.id
+
+    @property
+    def labels(self) -> dict[str, str]:
+        return {
+            "dc.node": self.site.node_id,
+            "dc.workload": self.id,
+            "dc.generation": str(self.generation),
+            "dc.rental": self.rental_id,
+        }
+
+    def wish_for(self, wished: DesiredWorkload) -> None:
+        """Take a new picture; older incarnations' pictures change nothing."""
+        if wished.workload_generation < self.generation:
+            return
+        self.spec = wished.spec or self.spec
+        self.wish = Wish(wished.state)
+        if self.wish is not Wish.RUNNING:
+            self._cancel_pull.set()
+        else:
+            self._cancel_pull.clear()
+        self.wake()
+
+    def wake(self) -> None:
+        """Look again now."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Act until nothing is left of this workload and nobody wishes for it."""
+        while True:
+            self._wake.clear()
+            pause = TICK_SECONDS
+            # An outer loop: this workload's trouble is not the others'.
+            try:
+                pause = await self._converge()
+            except EngineError as error:
+                self._fail(error.code, str(error))
+            except PullCancelled:
+                log.info("%s: download cancelled", self.name)
+                pause = 0.0
+            except (EngineAway, TunnelAway) as error:
+                log.warning("%s: %s", self.name, error)
+                pause = 0.5
+            if self.reported and self.reported.state is WorkloadState.ABSENT:
+                return
+            try:
+                await asyncio.wait_for(self._wake.wait(), pause)
+            except TimeoutError:
+                continue
+
+    async def _converge(self) -> float:
+        """Do what the plan says until it says nothing; return how long to rest."""
+        while True:
+            facts, state = await self._look()
+            action = plan(self.wish, facts)
+            if action is Action.NOTHING:
+                self._report_rest(facts)
+                return TICK_SECONDS
+            log.info("%s: %s", self.name, action.value)
+            if action is Action.FAIL:
+                self._fail_by_exit(state)
+                return TICK_SECONDS
+            if not await self._do(action):
+                return self._repost_pause()
+
+    async def _look(self) -> tuple[Facts, dict[str, Any]]:
+        engine = self.site.engine
+        container, state = await asyncio.to_thread(engine.state, self.name)
+        wanted = await self._proxies_wanted()
+        is_open = False
+        if self.wish is Wish.RUNNING and container is Container.RUNNING:
+            is_open = await self._tunnels_running()
+        leftovers = self.keys_file.exists() or (
+            self.wish is Wish.ABSENT
+            and await asyncio.to_thread(engine.network_exists, self.name)
+        )
+        facts = Facts(
+            container=container,
+            tunnels_open=is_open,
+            any_tunnel=bool(wanted),
+            stopped_by_us=self.site.journal.is_stopped(self.id),
+            failed=self.site.journal.failure(self.id, self.generation) is not None,
+            leftovers=leftovers,
+        )
+        return facts, state
+
+    async def _proxies_wanted(self) -> list[str]:
+        if self.wish is Wish.RUNNING:
+            return []
+        return await self.site.tunnels.names(self.id)
+
+    async def _do(self, action: Action) -> bool:
+        """Do one action; False when the world is not ready for the next one."""
+        engine = self.site.engine
+        if action is Action.CREATE:
+            await self._create()
+        elif action is Action.START:
+            self._say(WorkloadState.STARTING)
+            await asyncio.to_thread(engine.start, self.name)
+            self.site.journal.forget_stop(self.id)
+        elif action is Action.OPEN_TUNNELS:
+            return await self._open_tunnels()
+        elif action is Action.CLOSE_TUNNELS:
+            self._say(WorkloadState.STOPPING)
+            for name in await self.site.tunnels.names(self.id):
+                await self.site.tunnels.remove(name)
+        elif action is Action.STOP:
+            self._say(WorkloadState.STOPPING)
+            self.site.journal.note_stop(self.id)
+            timeout = self.spec.stop_timeout_s if self.spec else 10
+            await asyncio.to_thread(engine.stop, self.name, timeout)
+        elif action is Action.REMOVE:
+            await self._remove()
+        return True
+
+    async def _create(self) -> None:
+        assert self.spec is not None
+        engine = self.site.engine
+        if not await asyncio.to_thread(engine.has_image, self.spec.image):
+            await self._pull(self.spec.image)
+        self._say(WorkloadState.STARTING)
+        write_private(self.keys_file, "".join(f"{key}\n" for key in self.spec.ssh_keys).encode())
+        address = await self._network()
+        place = specs.Place(
+            name=self.name,
+            network=self.name,
+            address=address,
+            keys_file=str(self.keys_file),
+            labels=self.labels,
+        )
+        await asyncio.to_thread(engine.create, self.spec, place, self.site.limits)
+
+    async def _network(self) -> str:
+        if not self._address:
+            self._address = await asyncio.to_thread(
+                self.site.engine.ensure_network, self.name, bridge_name(self.id), self.labels
+            )
+        return self._address
+
+    async def _pull(self, image: str) -> None:
+        told = -REPORT_PULL_BYTES
+        loop = asyncio.get_running_loop()
+
+        def progress(current: int, total: int | None) -> None:
+            nonlocal told
+            if current - told >= REPORT_PULL_BYTES or current == total:
+                told = current
+                pull = PullProgress(current=current, total=total)
+                loop.call_soon_threadsafe(lambda: self._say(WorkloadState.PULLING, pull=pull))
+
+        self._say(WorkloadState.PULLING, pull=PullProgress(current=0))
+        await asyncio.to_thread(self.site.engine.pull, image, progress, self._cancel_pull)
+
+    def _proxies(self) -> list[Proxy]:
+        assert self.spec is not None
+        return [
+            Proxy(self.site.node_id, self.id, self.generation, int(inner), outer, self._address)
+            for inner, outer in sorted(self.spec.proxy_port_mapping.items())
+        ]
+
+    async def _tunnels_running(self) -> bool:
+        if self.spec is None:
+            return False
+        status = await self.site.tunnels.status()
+        return all(status.get(p.name, ("", ""))[0] == "running" for p in self._proxies())
+
+    async def _open_tunnels(self) -> bool:
+        self._say(WorkloadState.STARTING)
+        await self._network()
+        proxies = self._proxies()
+        status = await self.site.tunnels.status()
+        for proxy in proxies:
+            if status.get(proxy.name, ("", ""))[0] == "start error":
+                # frpc by itself would wait 30 s; taken away and posted again it asks at once.
+                await self.site.tunnels.remove(proxy.name)
+            await self.site.tunnels.add(proxy)
+        deadline = asyncio.get_running_loop().time() + TUNNEL_PATIENCE_SECONDS
+        while asyncio.get_running_loop().time() < deadline:
+            if await self._tunnels_running():
+                self._reposts = 0
+                return True
+            await asyncio.sleep(TUNNEL_POLL_SECONDS)
+        return False
+
+    def _repost_pause(self) -> float:
+        pause = REPOST_SECONDS[min(self._reposts, len(REPOST_SECONDS) - 1)]
+        self._reposts += 1
+        return pause
+
+    async def _remove(self) -> None:
+        engine = self.site.engine
+        await asyncio.to_thread(engine.remove, self.name)
+        await asyncio.to_thread(engine.remove_network, self.name)
+        self.keys_file.unlink(missing_ok=True)
+        self.site.journal.forget(self.id)
+        self._address = ""
+
+    def _report_rest(self, facts: Facts) -> None:
+        if self.wish is Wish.RUNNING:
+            failure = self.site.journal.failure(self.id, self.generation)
+            if failure is not None:
+                code, message = failure
+                self._say(WorkloadState.FAILED, code=code, message=message)
+            else:
+                self._say(WorkloadState.RUNNING)
+        elif self.wish is Wish.STOPPED and facts.container is not Container.NONE:
+            self._say(WorkloadState.STOPPED)
+        else:
+            self._say(WorkloadState.ABSENT)
+
+    def _fail(self, code: str, message: str) -> None:
+        if self.wish is Wish.RUNNING:
+            self.site.journal.note_failure(self.id, self.generation, code, message)
+            self._say(WorkloadState.FAILED, code=code, message=message)
+        else:
+            log.error("%s: %s: %s", self.name, code, message)
+
+    def _fail_by_exit(self, state: dict[str, Any]) -> None:
+        exit_code = int(state.get("ExitCode", -1))
+        if state.get("OOMKilled"):
+            code, message = "oom_killed", "The container used more memory than it has."
+        else:
+            code, message = "container_exited", f"The container ended by itself (exit {exit_code})."
+        self._fail(code, message)
+
+    def _say(self, state: WorkloadState, **more: Any) -> None:
+        seen = WorkloadReport(
+            workload_id=self.id,
+            generation=self.generation,
+            state=state,
+            degraded=specs.degraded(self.spec, self.site.limits) if self.spec else [],
+            **more,
+        )
+        if seen != self.reported:
+            self.reported = seen
+            self.site.report(msgspec.structs.replace(seen))
