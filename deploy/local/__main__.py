@@ -47,7 +47,7 @@ def main(arguments: list[str]) -> int:
         return 130
     os.environ["PYTHONPYCACHEPREFIX"] = str(cache_home() / "bytecode")
     os.environ["PATH"] = f"{artifacts.venv / 'bin'}:{_with_system_folders(os.environ['PATH'])}"
-    os.execv(artifacts.python, [str(artifacts.python), "-m", module, *arguments])
+    return os.execv(artifacts.python, [str(artifacts.python), "-m", module, *arguments])
 
 
 def _become_root(arguments: list[str]) -> int:
@@ -60,7 +60,7 @@ def _become_root(arguments: list[str]) -> int:
     kept = [name for name in os.environ
             if name in KEPT_BY_SUDO or name.startswith(PREFIXES_KEPT_BY_SUDO)]  # fmt: skip
     again = [str(CHECKOUT / "run"), *arguments]
-    os.execvp("sudo", ["sudo", f"--preserve-env={','.join(kept)}", "--", *again])
+    return os.execvp("sudo", ["sudo", f"--preserve-env={','.join(kept)}", "--", *again])
 
 
 def _with_system_folders(path: str) -> str:

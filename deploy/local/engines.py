@@ -208,7 +208,10 @@ def _postgres(program: str) -> Path:
 
 
 def _redis() -> Path:
-    for path in (Path(sys.executable).parent / "redis-server", Path(shutil.which("redis-server") or "")):
+    for path in (
+        Path(sys.executable).parent / "redis-server",
+        Path(shutil.which("redis-server") or ""),
+    ):
         if path.is_file():
             return path
     raise EngineError(
@@ -234,6 +237,8 @@ def _pg_ctl(data: Path, *words: str) -> bool:
 
 
 def _run(command: list[str], words: str = "") -> None:
-    done = subprocess.run(command, input=words, capture_output=True, text=True, cwd="/", check=False)
+    done = subprocess.run(
+        command, input=words, capture_output=True, text=True, cwd="/", check=False
+    )
     if done.returncode:
         raise EngineError(f"{command[0]} failed: {done.stderr.strip() or done.stdout.strip()}")

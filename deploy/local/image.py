@@ -63,7 +63,9 @@ class Distribution:
 
 def recipe_digest() -> str:
     """Return 16 hex digits that change whenever the image would."""
-    digest = hashlib.sha256(repr((Distribution.here(), PACKAGES, IMPORT_CHANGES, UNWANTED)).encode())
+    digest = hashlib.sha256(
+        repr((Distribution.here(), PACKAGES, IMPORT_CHANGES, UNWANTED)).encode()
+    )
     for name in sorted(FILES):
         digest.update((RECIPE / name).read_bytes())
     return digest.hexdigest()[:16]
@@ -156,7 +158,7 @@ def _apt_network_options() -> list[str]:
 
 
 def _get_json(url: str) -> dict[str, dict[str, object]]:
-    request = urllib.request.Request(url, headers={"Accept": MANIFEST_TYPE})  # noqa: S310  # a loopback address of ours
-    with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310
+    request = urllib.request.Request(url, headers={"Accept": MANIFEST_TYPE})  # a loopback address of ours
+    with urllib.request.urlopen(request, timeout=5) as answer:
         found: dict[str, dict[str, object]] = json.load(answer)
         return found

@@ -85,7 +85,9 @@ class Lane:
             )  # fmt: skip
             code = self._wait(process)
         if code:
-            raise LaneError(f"`{' '.join(words[:3])} …` ended with {code}:\n{self.last_words(start)}")
+            raise LaneError(
+                f"`{' '.join(words[:3])} …` ended with {code}:\n{self.last_words(start)}"
+            )
 
     def last_words(self, start: int = 0) -> str:
         """Return the last lines of the log after byte `start`, and where the rest is."""
@@ -168,7 +170,7 @@ class Board:
             lane.state = "done"
         except Abandoned as stop:
             lane.state, lane.note, lane.error = "stopped", "stopped", stop
-        except Exception as error:  # noqa: BLE001  # the outer loop of a lane: the board raises it again
+        except Exception as error:  # the outer loop of a lane: the board raises it again
             lane.state, lane.error = "failed", error
             self.abandoned.set()
         lane.seconds = time.monotonic() - began

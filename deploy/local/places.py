@@ -104,7 +104,7 @@ class StackPlaces:
         known = f"{checkout_id()}-{name}" if name else checkout_id()
         if os.geteuid() == 0:
             return cls(Path("/var/lib/dcompute") / known, Path("/run/dcompute") / known)
-        runtime = os.environ.get("XDG_RUNTIME_DIR") or f"/tmp/dcompute-{os.getuid()}"  # noqa: S108
+        runtime = os.environ.get("XDG_RUNTIME_DIR") or f"/tmp/dcompute-{os.getuid()}"
         state = _xdg("XDG_DATA_HOME", ".local/share") / "dcompute" / known
         return cls(state, Path(runtime) / "dcompute" / known)
 

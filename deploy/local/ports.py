@@ -48,7 +48,9 @@ class Ports:
     def taken(self) -> dict[str, int]:
         """Return those on which somebody listens already."""
         single = {
-            field.name: getattr(self, field.name) for field in fields(self) if field.name != "tunnels"
+            field.name: getattr(self, field.name)
+            for field in fields(self)
+            if field.name != "tunnels"
         }
         return {name: port for name, port in single.items() if listens(port)}
 

@@ -167,7 +167,9 @@ def _engine(facts: Facts) -> Program:
     return Program(
         "dockerd",
         container_engine.own_engine_command(
-            socket_path=facts.engine_socket, data=facts.places.state_folder("docker", 0o710), run=run
+            socket_path=facts.engine_socket,
+            data=facts.places.state_folder("docker", 0o710),
+            run=run,
         ),
         FOUNDATION,
         ready=lambda: container_engine.answers(facts.docker_host),

@@ -5,6 +5,7 @@ The demo runs one; the system tests run several beside each other and kill their
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -15,7 +16,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from deploy.local import container_engine, engines, image
 from deploy.local.keys import Keys
@@ -31,7 +32,7 @@ from deploy.local.supervise import Supervisor
 from deploy.local.tunnels import prepare_tunnels
 
 # Containers that our agent made carry this label with the id of their node.
-AGENT_LABEL = "dcompute.node"
+AGENT_LABEL = "dc.node"
 LAST_LINES = 12
 
 
@@ -99,6 +100,7 @@ class Stack:
                 self.supervisor.halt("agent")
             self._stop_containers()
         self.supervisor.stop()
+        self._lock.close()
 
     def remove(self) -> None:
         """Delete the state of a stopped stack (tests)."""
@@ -137,8 +139,8 @@ class Stack:
         return self._python([str(CHECKOUT / "manage.py"), *words], self.environment)
 
     def join_agent(self, node_key: str | None) -> None:
-        """Let the agent join with a node key; without one it has joined before."""
-        if node_key is None:
+        """Let the agent join with a node key, unless it has joined before."""
+        if node_key is None or self._node_id() is not None:
             return
         words = ["-m", "hostagent", "join", "--key", node_key]
         words += ["--server", f"http://127.0.0.1:{self.config.ports.web}"]
@@ -151,13 +153,16 @@ class Stack:
             capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False,
         )  # fmt: skip
         if done.returncode:
-            said = "\n".join(f"    {line}" for line in (done.stdout + done.stderr).splitlines()[-LAST_LINES:])
+            said = "\n".join(
+                f"    {line}" for line in (done.stdout + done.stderr).splitlines()[-LAST_LINES:]
+            )
             raise StackError(f"`{' '.join(words[:3])}` ended with {done.returncode}:\n{said}")
         return done.stdout
 
     def _gather(self) -> Facts:
         config, places = self.config, self.places
         places.prepare()
+        self._lock = _lock(places.state / "lock")
         keys = Keys.kept_in(places.state / "keys.json")
         found = config.docker_host or container_engine.existing_engine()
         engines.prepare_postgres(places.state / "pg", places.run / "s")
@@ -187,7 +192,9 @@ class Stack:
         if image.published_recipe(registry) == image.recipe_digest():
             return
         say("the demo image goes to the registry")
-        image.publish(self.facts.artifacts.image_tar, registry=registry, docker_host=self.facts.docker_host)
+        image.publish(
+            self.facts.artifacts.image_tar, registry=registry, docker_host=self.facts.docker_host
+        )
 
     def _stop_containers(self) -> None:
         """Stop (never remove) the containers of our own agent: only those, whoever owns the engine."""
@@ -204,5 +211,17 @@ class Stack:
             subprocess.run([*client, "stop", "-t", "10", *found], capture_output=True, check=False)
 
     def _node_id(self) -> str | None:
-        """Return the id under which the agent of this stack joined."""
-        raise NotImplementedError
+        """Return the id under which the agent of this stack joined; None before that."""
+        membership = self.facts.agent_state / "membership.json"
+        return str(json.loads(membership.read_text())["node_id"]) if membership.exists() else None
+
+
+def _lock(path: Path) -> IO[str]:
+    """Hold the stack for this process. Raises `StackError` when another holds it."""
+    handle = path.open("w")
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        handle.close()
+        raise StackError("this stack runs already, from another terminal; stop it there") from None
+    return handle

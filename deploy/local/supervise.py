@@ -81,7 +81,7 @@ class Supervisor:
         with (self._logs / "supervisord.out").open("ab") as out:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd="/",
-                start_new_session=True, preexec_fn=_before_exec,  # noqa: PLW1509  # prctl only
+                start_new_session=True, preexec_fn=_before_exec,  # prctl only
             )  # fmt: skip
         self._wait(self._socket.exists, 20, "supervisord")
 
@@ -161,7 +161,9 @@ class Supervisor:
 
     def _configuration(self) -> str:
         stages = sorted({program.stage for program in self.programs.values()})
-        sections = [_HEAD.format(socket=self._socket, folder=self._run, log=self._logs / "supervisord.log")]
+        sections = [
+            _HEAD.format(socket=self._socket, folder=self._run, log=self._logs / "supervisord.log")
+        ]
         if os.geteuid() == 0:
             sections[0] = sections[0].replace("[supervisord]\n", "[supervisord]\nuser=root\n")
         for stage in stages:

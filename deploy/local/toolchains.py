@@ -39,7 +39,10 @@ def go_environment(work: Path) -> dict[str, str]:
 
 def node_environment(artifacts: Artifacts) -> dict[str, str]:
     """Return settings that put a usable `node` and `npm` first on PATH. Raises `LaneError`."""
-    settings = {"npm_config_update_notifier": "false", "npm_config_cache": str(cache_home() / "npm")}
+    settings = {
+        "npm_config_update_notifier": "false",
+        "npm_config_cache": str(cache_home() / "npm"),
+    }
     found = shutil.which("node")
     if found and shutil.which("npm") and _version([found, "--version"]) >= NODE_AT_LEAST:
         return settings

@@ -1,0 +1,62 @@
+"""`./run test [tier…]` and `./run bench [name]`."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+
+from deploy.local.places import CHECKOUT, Artifacts, cache_home
+
+# The tiers in the order in which they run: fast ones first.
+TIERS = ("unit", "service", "system", "browser", "crash")
+BENCHES = CHECKOUT / "bench"
+
+
+def main(arguments: list[str]) -> int:
+    """Run the verb. Returns the exit status."""
+    verb, names = arguments[0], arguments[1:]
+    os.chdir(CHECKOUT)
+    os.environ["DC_STATIC_BUNDLE"] = str(Artifacts.of_this_checkout().bundle)
+    return _test(names) if verb == "test" else _bench(names)
+
+
+def _test(names: list[str]) -> int:
+    if unknown := [name for name in names if name not in TIERS]:
+        print(
+            f"There is no tier {' '.join(unknown)}; there are {' '.join(TIERS)}.", file=sys.stderr
+        )
+        return 2
+    results = {tier: _tier(tier) for tier in TIERS if not names or tier in names}
+    print("\n" + "\n".join(f"  {tier:<9} {result}" for tier, result in results.items()))
+    return 0 if all(result.startswith("passed") for result in results.values()) else 1
+
+
+def _tier(tier: str) -> str:
+    """Run one tier; return what became of it. A tier without tests fails: nothing was proven."""
+    print(f"\n== {tier}", flush=True)
+    began = time.monotonic()
+    folder = cache_home() / "pytest"
+    command = [sys.executable, "-m", "pytest", "-m", tier, "-o", f"cache_dir={folder}"]
+    done = subprocess.run(command, check=False)
+    verdict = {0: "passed", 5: "has no tests"}.get(done.returncode, "FAILED")
+    return f"{verdict}, {time.monotonic() - began:.0f} s"
+
+
+def _bench(names: list[str]) -> int:
+    found = sorted(path.stem for path in BENCHES.glob("*.py") if not path.stem.startswith("_"))
+    if unknown := [name for name in names if name not in found]:
+        print(
+            f"There is no bench {' '.join(unknown)}; there are {' '.join(found)}.", file=sys.stderr
+        )
+        return 2
+    codes = [
+        subprocess.run([sys.executable, "-m", f"bench.{name}"], check=False).returncode
+        for name in names or found
+    ]
+    return max(codes, default=0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
