@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from django.core.exceptions import PermissionDenied
+from django.db import OperationalError
 from django.http import Http404
 from rest_framework import exceptions as drf
 from rest_framework.renderers import JSONRenderer
@@ -74,6 +75,8 @@ def handle_exception(exc: Exception, context: Mapping[str, Any]) -> Response | N
     """Map every expected exception to the envelope; anything else is a bug and becomes a 500."""
     if isinstance(exc, DomainError):
         return refusal(exc)
+    if isinstance(exc, OperationalError):
+        return _unavailable()
     response = drf_exception_handler(exc, dict(context))
     if response is None:
         return None
@@ -83,6 +86,14 @@ def handle_exception(exc: Exception, context: Mapping[str, Any]) -> Response | N
         {"fields": fields} if fields else {}, error=_sentence(exc, fields), code=code
     )
     return response
+
+
+def _unavailable() -> Response:
+    """The database is away for a moment: nothing has been done, and trying again is safe."""
+    sentence = "The platform cannot answer for a moment. Nothing was changed; try again."
+    return Response(
+        envelope(error=sentence, code="platform_unavailable"), status=503, headers={"Retry-After": "2"}
+    )
 
 
 def _sentence(exc: Exception, fields: Any) -> str:

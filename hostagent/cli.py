@@ -92,7 +92,10 @@ def _post_join(server: str, key: str, request: JoinRequest) -> JoinAnswer:
         )
     except httpx.HTTPError as error:
         raise _stop(f"{server} does not answer: {error}") from error
-    body = answer.json()
+    try:
+        body = answer.json()
+    except ValueError as error:
+        raise _stop(f"{server} answers {answer.status_code}, and not as a platform would.") from error
     if answer.status_code != 200:
         raise _stop(f"{body.get('error')} ({body.get('code')})")
     return msgspec.convert(body["data"], JoinAnswer)

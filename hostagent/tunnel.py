@@ -76,7 +76,7 @@ def frpc_config(tunnel: TunnelSettings, folder: Path, admin: dict[str, Any]) -> 
 
 
 def write_config(tunnel: TunnelSettings, folder: Path) -> bool:
-    """Write frpc's files; True when they changed, so that a running frpc has to start again."""
+    """Write frpc's files; True when others were there, so that a running frpc has to start again."""
     admin_file, config_file = folder / ADMIN, folder / CONFIG
     if not admin_file.exists():
         admin = {"port": _free_port(), "user": "agent", "password": secrets.token_urlsafe(24)}
@@ -84,10 +84,10 @@ def write_config(tunnel: TunnelSettings, folder: Path) -> bool:
     if tunnel.ca_pem:
         write_private(folder / CA, tunnel.ca_pem.encode())
     text = frpc_config(tunnel, folder, json.loads(admin_file.read_text()))
-    if config_file.exists() and config_file.read_text() == text:
-        return False
-    write_private(config_file, text.encode())
-    return True
+    before = config_file.read_text() if config_file.exists() else None
+    if before != text:
+        write_private(config_file, text.encode())
+    return before not in {None, text}
 
 
 def _free_port() -> int:
