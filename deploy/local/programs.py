@@ -102,7 +102,6 @@ def platform_environment(facts: Facts) -> dict[str, str]:
         "DC_FRPS_TOKEN": keys.frps_token,
         "DC_FRPS_ADMIN_URL": f"http://127.0.0.1:{ports.frps_admin}",
         "DC_FRPS_ADMIN_PASSWORD": keys.frps_admin_password,
-        "DC_DEMO_IMAGE": f"127.0.0.1:{ports.registry}/dcompute/demo:1",
         "DJANGO_SETTINGS_MODULE": "marketplace.settings",
         "PYTHONUNBUFFERED": "1",
     }
@@ -220,6 +219,8 @@ def _host(facts: Facts) -> list[Program]:
             HOST,
             environment=agent_environment(facts),
             stop_seconds=15,
+            # The agent ends by itself when a newer session of its node has taken over.
+            may_end=name == "agent",
         )
         for name, word in words.items()
     ]

@@ -83,7 +83,7 @@ class Stack:
             published = pool.submit(self._publish_image, say)
             say("database: migrations and the cast")
             self.manage("migrate", "--no-input", "-v", "0")
-            cast: dict[str, Any] = json.loads(self.manage("demo_setup").splitlines()[-1])
+            cast: dict[str, Any] = self._set_up_cast()
             say("web, agent gateway, gate, frps, worker")
             self.supervisor.launch("web", "gateway", "gate", "frps", "worker")
             published.result()
@@ -92,6 +92,13 @@ class Stack:
             self.join_agent(cast.get("node_key"))
             self.supervisor.launch("agent", "frpc")
         return cast
+
+    def _set_up_cast(self) -> dict[str, Any]:
+        words = ["demo_setup", "--image", self.image]
+        if self.config.with_agent and self._node_id() is None:
+            words.append("--node-key")
+        told: dict[str, Any] = json.loads(self.manage(*words).splitlines()[-1])
+        return told
 
     def stop(self) -> None:
         """Stop what `start` started: the agent, the containers it made, then the rest in reverse order."""

@@ -42,6 +42,7 @@ class Program:
         stage: programs of a higher stage stop before those of a lower one.
         as_service: run as the unprivileged service account.
         stop_seconds: how long it may take to stop before it is killed.
+        may_end: an end with status 0 is meant, and stays.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Program:
     ready_seconds: float = 60
     stop_signal: str = "TERM"
     stop_seconds: int = 10
+    may_end: bool = False
 
     @property
     def line(self) -> str:
@@ -182,6 +184,7 @@ class Supervisor:
             "stdout_logfile": str(self.log(program.name)),
             "stopsignal": program.stop_signal,
             "stopwaitsecs": str(program.stop_seconds),
+            "autorestart": "unexpected" if program.may_end else "true",
         }
         lines = "".join(f"{name}={value}\n" for name, value in values.items() if value)
         return f"[program:{program.name}]\n{_EVERY_PROGRAM}{lines}"
@@ -206,7 +209,6 @@ supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
 """
 _EVERY_PROGRAM = """\
 autostart=false
-autorestart=true
 startsecs=1
 startretries=100000
 stopasgroup=true
