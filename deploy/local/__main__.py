@@ -45,6 +45,8 @@ def main(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         print("\nStopped.", file=sys.stderr)
         return 130
+    # Compiled modules go to the cache, never into the clone; without them every start takes longer.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     os.environ["PYTHONPYCACHEPREFIX"] = str(cache_home() / "bytecode")
     os.environ["PATH"] = f"{artifacts.venv / 'bin'}:{_with_system_folders(os.environ['PATH'])}"
     return os.execv(artifacts.python, [str(artifacts.python), "-m", module, *arguments])

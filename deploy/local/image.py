@@ -125,6 +125,8 @@ def publish(tar: Path, *, registry: str, docker_host: str) -> None:
     arguments = [part for change in changes for part in ("--change", change)]
     _docker(docker_host, "import", *arguments, str(tar), name)
     _docker(docker_host, "push", "--quiet", name)
+    # The engine forgets it, so that the first rental pulls it from the registry like any image.
+    _docker(docker_host, "rmi", "--no-prune", name)
 
 
 def _docker(host: str, *arguments: str) -> None:

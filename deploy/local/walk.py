@@ -199,7 +199,7 @@ class Walk:
             if rate * line["seconds"] != amount:
                 raise WalkFailed(f"this line does not add up: {line}")
             total += amount
-            self.say(f"    {line['kind']:<8} {rate} USD/s × {line['seconds']} s = {amount}")
+            self.say(f"    {line['kind']:<8} {rate:f} USD/s × {line['seconds']} s = {amount}")
         if total != Decimal(bill["total"]) or not bill["lines"]:
             raise WalkFailed(f"the lines make {total}, the bill says {bill['total']}")
         self.say(
