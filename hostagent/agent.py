@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import threading
 import time
 from pathlib import Path
 
@@ -215,16 +216,23 @@ class Agent:
     async def _watch_deaths(self) -> None:
         """Wake a workload the moment its container dies; the tick finds what this misses."""
         loop = asyncio.get_running_loop()
+        ended = asyncio.Event()
 
         def watch() -> None:
-            for workload_id in self.engine.deaths():
-                loop.call_soon_threadsafe(self._wake, workload_id)
-
-        while True:
             try:
-                await asyncio.to_thread(watch)
+                for workload_id in self.engine.deaths():
+                    loop.call_soon_threadsafe(self._wake, workload_id)
             except EngineAway as error:
                 log.warning("events of the engine: %s", error)
+            finally:
+                with contextlib.suppress(RuntimeError):  # the loop closes when the agent stops
+                    loop.call_soon_threadsafe(ended.set)
+
+        while True:
+            ended.clear()
+            # A daemon: the read blocks for ever, and must not keep a stopping agent alive.
+            threading.Thread(target=watch, name="engine-events", daemon=True).start()
+            await ended.wait()
             await asyncio.sleep(ENGINE_PAUSE_SECONDS)
 
     def _wake(self, workload_id: str) -> None:

@@ -245,7 +245,6 @@ def build_front_end(lane: Lane, artifacts: Artifacts) -> str:
              environment=environment)  # fmt: skip
     lane.say("npm run build")
     lane.run(["npm", "run", "build"], cwd=fresh, environment=environment)
-    shutil.rmtree(fresh / "node_modules")
     shutil.rmtree(artifacts.front_end, ignore_errors=True)
     fresh.rename(artifacts.front_end)
     _forget_older(artifacts.front_end)

@@ -13,7 +13,7 @@ from deploy.local import image
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 FRP_MODULE = CHECKOUT / "deploy" / "frp"
-FRONT_END_SOURCES = ("package.json", "package-lock.json", "static/src", "templates")
+FRONT_END_SOURCES = ("package.json", "package-lock.json", ".npmrc", "static/src", "templates")
 # Change this when the way something is built changes, to build it anew everywhere.
 BUILD_EDITION = "1"
 
@@ -79,6 +79,11 @@ class Artifacts:
     def bundle(self) -> Path:
         """The built scripts and styles."""
         return self.front_end / "static" / "build"
+
+    @property
+    def node_modules(self) -> Path:
+        """What npm brought; the browser tests take axe from it."""
+        return self.front_end / "node_modules"
 
     @property
     def image_tar(self) -> Path:

@@ -18,7 +18,9 @@ def main(arguments: list[str]) -> int:
     """Run the verb. Returns the exit status."""
     verb, names = arguments[0], arguments[1:]
     os.chdir(CHECKOUT)
-    os.environ["DC_STATIC_BUNDLE"] = str(Artifacts.of_this_checkout().bundle)
+    artifacts = Artifacts.of_this_checkout()
+    os.environ["DC_STATIC_BUNDLE"] = str(artifacts.bundle)
+    os.environ["DC_NODE_MODULES"] = str(artifacts.node_modules)
     return _test(names) if verb == "test" else _bench(names)
 
 
