@@ -1,3 +1,10 @@
-from django.urls import URLPattern
+from django.urls import path
 
-urlpatterns: list[URLPattern] = []
+from accounts import views
+
+urlpatterns = [
+    path("ssh-keys/", views.ssh_keys, name="ssh_keys"),
+    path("ssh-keys/<uuid:key_id>/remove/", views.ssh_key_remove, name="ssh_key_remove"),
+    path("api-keys/", views.api_keys, name="api_keys"),
+    path("api-keys/<uuid:key_id>/revoke/", views.api_key_revoke, name="api_key_revoke"),
+]

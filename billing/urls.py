@@ -1,3 +1,8 @@
-from django.urls import URLPattern
+from django.urls import path
 
-urlpatterns: list[URLPattern] = []
+from billing import views
+
+urlpatterns = [
+    path("wallet/", views.wallet, name="wallet"),
+    path("earnings/", views.earnings, name="earnings"),
+]

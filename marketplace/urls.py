@@ -17,6 +17,7 @@ api_v1 = [
 
 urlpatterns = [
     path("", views.landing, name="landing"),
+    path("offers/<uuid:offer_id>/", views.offer, name="offer"),
     path("", include("accounts.urls")),
     path("", include("billing.urls")),
     path("", include("nodes.urls")),

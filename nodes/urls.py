@@ -1,3 +1,9 @@
-from django.urls import URLPattern
+from django.urls import path
 
-urlpatterns: list[URLPattern] = []
+from nodes import views
+
+urlpatterns = [
+    path("fleet/", views.fleet, name="fleet"),
+    path("fleet/fragment/", views.fleet_fragment, name="fleet_fragment"),
+    path("fleet/<uuid:node_id>/", views.machine, name="machine"),
+]

@@ -30,7 +30,7 @@ def nudge_rental(event: RentalChanged) -> None:
 def nudge_node(event: NodeChanged) -> None:
     owner_id = Node.objects.filter(pk=event.node_id).values_list("owner_id", flat=True).first()
     if owner_id is not None:
-        _nudge({str(owner_id)}, f"node:{event.node_id}")
+        _nudge({str(owner_id)}, "fleet")
 
 
 @on(WalletChanged)

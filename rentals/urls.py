@@ -1,3 +1,12 @@
-from django.urls import URLPattern
+from django.urls import path
 
-urlpatterns: list[URLPattern] = []
+from rentals import views
+
+urlpatterns = [
+    path("quotes/<uuid:quote_id>/", views.quote, name="quote"),
+    path("rentals/", views.rentals, name="rentals"),
+    path("rentals/<uuid:rental_id>/", views.rental, name="rental"),
+    path("rentals/<uuid:rental_id>/fragment/", views.rental_fragment, name="rental_fragment"),
+    path("rentals/<uuid:rental_id>/bill/", views.rental_bill, name="rental_bill"),
+    path("rentals/<uuid:rental_id>/<slug:action>/", views.rental_action, name="rental_action"),
+]

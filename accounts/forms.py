@@ -1,0 +1,20 @@
+"""What a person types about their own account."""
+
+from __future__ import annotations
+
+from django import forms
+
+
+class SshKeyForm(forms.Form):
+    """A name and the line of a .pub file."""
+
+    name = forms.CharField(max_length=80, initial="laptop")
+    public_key = forms.CharField(
+        label="Public key", max_length=20_000, widget=forms.Textarea(attrs={"rows": 4})
+    )
+
+
+class NameForm(forms.Form):
+    """Just a name."""
+
+    name = forms.CharField(max_length=80)

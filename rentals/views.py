@@ -1,0 +1,134 @@
+"""Pages of a renter's machines."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_POST
+
+from accounts.actors import Actor
+from accounts.services import actor_of_request
+from audit import services as audit
+from billing import services as billing
+from core import clock, money
+from core.errors import NotFound
+from core.ids import new_id
+from rentals import services
+from rentals.api import price_out
+from rentals.models import Quote, Rental
+
+VERBS = {
+    "stop": services.stop_rental,
+    "start": services.start_rental,
+    "end": services.end_rental,
+}
+
+
+def _cost(rental: Rental) -> str:
+    return money.decimal_string(billing.bill_of(subject_id=rental.pk).total)
+
+
+def _mine(actor: Actor, rental_id: uuid.UUID) -> Rental:
+    found = Rental.objects.of_renter(actor).select_related("node", "template")
+    rental = found.filter(pk=rental_id).first()
+    if rental is None:
+        raise NotFound("rental_unknown", "You have no such rental.")
+    return rental
+
+
+@login_required
+def rentals(request: HttpRequest) -> HttpResponse:
+    """Everything this person has rented, newest first."""
+    found = Rental.objects.of_renter(actor_of_request(request)).select_related("node", "template")
+    rows = [
+        {"rental": rental, "told": services.describe(rental), "cost": _cost(rental)}
+        for rental in found.order_by("-created_at")[:100]
+    ]
+    return render(request, "rentals/list.html", {"rentals": rows})
+
+
+@login_required
+def quote(request: HttpRequest, quote_id: uuid.UUID) -> HttpResponse:
+    """The exact price, and the button that rents."""
+    actor = actor_of_request(request)
+    if request.method == "POST":
+        rental = services.request_rental(
+            actor=actor,
+            quote_id=quote_id,
+            ssh_key_ids=None,
+            idempotency_key=request.POST.get("idempotency_key", ""),
+        )
+        return redirect("rental", rental.pk)
+    found = Quote.objects.select_related("template", "offer__node")
+    shown = found.filter(pk=quote_id, user_id=actor.user_id).first()
+    if shown is None:
+        raise NotFound("quote_unknown", "You have no such quote. Ask for the price again.")
+    context = {
+        "quote": shown,
+        "node_name": shown.offer.node.name,
+        "price": price_out(shown.compute_rate, shown.storage_rate),
+        "idempotency_key": str(new_id()),
+    }
+    return render(request, "rentals/quote.html", context)
+
+
+def _instance(rental: Rental) -> dict[str, Any]:
+    balance = billing.balance_of(owner_id=rental.renter_id)
+    told = services.describe(rental)
+    return {
+        "rental": rental,
+        "told": told,
+        "ssh_command": services.ssh_command(rental),
+        "hourly": price_out(rental.compute_rate, rental.storage_rate)["hourly"],
+        "cost": _cost(rental),
+        "available": money.decimal_string(balance.available),
+        "actions": services.rental_actions(rental),
+        "timeline": audit.timeline(subject_id=rental.pk),
+    }
+
+
+@login_required
+def rental(request: HttpRequest, rental_id: uuid.UUID) -> HttpResponse:
+    """One rental: usable now? connect, money, actions, timeline."""
+    mine = _mine(actor_of_request(request), rental_id)
+    return render(request, "rentals/instance.html", _instance(mine))
+
+
+@login_required
+def rental_fragment(request: HttpRequest, rental_id: uuid.UUID) -> HttpResponse:
+    """The part of the page that changes."""
+    mine = _mine(actor_of_request(request), rental_id)
+    return render(request, "rentals/_instance.html", _instance(mine))
+
+
+@login_required
+@require_POST
+def rental_action(request: HttpRequest, rental_id: uuid.UUID, action: str) -> HttpResponse:
+    """Do what a button of the page says."""
+    if action not in VERBS:
+        raise NotFound("action_unknown", "There is no such action.")
+    VERBS[action](actor=actor_of_request(request), rental_id=rental_id)
+    return redirect("rental", rental_id)
+
+
+@login_required
+def rental_bill(request: HttpRequest, rental_id: uuid.UUID) -> HttpResponse:
+    """Every line of the bill."""
+    mine = _mine(actor_of_request(request), rental_id)
+    bill = billing.bill_of(subject_id=mine.pk)
+    lines = [
+        {
+            "kind": line.kind,
+            "started": clock.from_epoch(line.started),
+            "seconds": line.seconds,
+            "hourly": money.decimal_string(line.rate * money.SECONDS_PER_HOUR),
+            "amount": money.decimal_string(line.amount),
+        }
+        for line in bill.lines
+    ]
+    context = {"rental": mine, "lines": lines, "total": money.decimal_string(bill.total)}
+    return render(request, "rentals/bill.html", context)

@@ -1,0 +1,6 @@
+import "htmx.org";
+import { startLive } from "./live.js";
+import { startCopying } from "./copy.js";
+
+startLive();
+startCopying();
