@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -91,6 +92,24 @@ def own_engine_command(*, socket_path: Path, data: Path, run: Path) -> list[str]
         "--live-restore",
     ]
     return ["sh", "-c", 'rm -f "$0"; exec dockerd "$@"', str(pid_file), *options]
+
+
+def data_root(usual: Path, others: Sequence[Path]) -> Path:
+    """Return where an engine of our own keeps its layers: `usual`, unless only another can be layered.
+
+    A folder that holds an engine's data already is kept, whatever it lies on.
+    """
+    candidates = [usual, *others]
+    used = next((path for path in candidates if path.exists()), None)
+    return used or next((path for path in candidates if _can_be_layered(path)), usual)
+
+
+def _can_be_layered(path: Path) -> bool:
+    """Tell whether the file system below is not itself a container's overlay."""
+    mounts = [line.split() for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    kinds = {mount[4]: mount[mount.index("-") + 1] for mount in mounts}
+    above = next(folder for folder in (path, *path.parents) if str(folder) in kinds)
+    return kinds[str(above)] not in ("overlay", "tmpfs", "fuse.fuse-overlayfs")
 
 
 def storage_warning(docker_host: str) -> str:

@@ -163,6 +163,13 @@ def _machinery(facts: Facts) -> list[Program]:
 def _engine(facts: Facts) -> Program:
     run = facts.places.run / "docker"
     run.mkdir(exist_ok=True)
+    # In a container whose own disk is an overlay these two may be real ones.
+    others = [Path("/var/lib/docker"), CHECKOUT / ".local"]
+    known = f"dcompute-{facts.places.state.name}"
+    data = container_engine.data_root(
+        facts.places.state / "docker", [folder / known for folder in others]
+    )
+    data.mkdir(mode=0o710, parents=True, exist_ok=True)
     return Program(
         "dockerd",
         container_engine.own_engine_command(
