@@ -28,15 +28,15 @@ def _uses_database(item: pytest.Item) -> bool:
     return any(item.iter_markers("django_db")) or "db" in getattr(item, "fixturenames", ())
 
 
-@pytest.fixture(autouse=True)
-def _flush_in_spite_of_the_guards(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="session", autouse=True)
+def _flush_in_spite_of_the_guards() -> None:
     """Let tests that really commit empty append-only tables afterwards; nothing else may."""
     run = connection.ops.execute_sql_flush
 
     def flush(statements: list[str]) -> None:
         run(["SET session_replication_role = replica", *statements, "RESET session_replication_role"])
 
-    monkeypatch.setattr(connection.ops, "execute_sql_flush", flush)
+    connection.ops.execute_sql_flush = flush  # type: ignore[method-assign]
 
 
 @pytest.fixture(autouse=True)

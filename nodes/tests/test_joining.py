@@ -1,0 +1,107 @@
+"""How a machine becomes a node, and every way in which it does not."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+import time_machine
+from rest_framework.test import APIClient
+
+from core import clock
+from core.errors import Conflict, Invalid, Unauthenticated
+from hostagent.protocol import SelfTestResult
+from nodes import services
+from nodes.models import Node, NodeKey, Offer
+from tests import cast
+
+pytestmark = pytest.mark.django_db
+
+
+def test_joining_again_with_the_same_pair_gives_the_same_answer() -> None:
+    bob = cast.person("bob")
+    _, plain = services.create_node_key(actor=bob, name="atlas")
+    agent = cast.ProtocolAgent(plain)
+    first, again = agent.join(), agent.join()
+    assert first.pk == again.pk
+    assert Node.objects.count() == 1
+
+
+def test_another_key_pair_cannot_take_over_a_node_key() -> None:
+    bob = cast.person("bob")
+    _, plain = services.create_node_key(actor=bob, name="atlas")
+    cast.ProtocolAgent(plain).join()
+    with pytest.raises(Conflict) as refused:
+        cast.ProtocolAgent(plain).join()
+    assert refused.value.code == "node_key_bound"
+    assert Node.objects.count() == 1
+
+
+def test_a_wrong_node_key_and_an_old_unused_one_register_nothing() -> None:
+    bob = cast.person("bob")
+    with pytest.raises(Unauthenticated) as refused:
+        cast.ProtocolAgent("dcn_0000000000_nonsense").join()
+    assert refused.value.code == "node_key_wrong"
+    _, plain = services.create_node_key(actor=bob, name="atlas")
+    with time_machine.travel(clock.now().timestamp() + 25 * 3600, tick=False):
+        with pytest.raises(Unauthenticated) as refused:
+            cast.ProtocolAgent(plain).join()
+    assert refused.value.code == "node_key_expired"
+    assert not Node.objects.exists()
+
+
+def test_a_forged_join_signature_registers_nothing() -> None:
+    bob = cast.person("bob")
+    _, plain = services.create_node_key(actor=bob, name="atlas")
+    request = cast.ProtocolAgent(plain).join_request()
+    request.signature = cast.ProtocolAgent(plain).private.sign(b"something else").hex()
+    with pytest.raises(Unauthenticated) as refused:
+        services.join_node(plain_key=plain, request=request)
+    assert refused.value.code == "signature_wrong"
+    assert not Node.objects.exists()
+
+
+def test_a_failed_check_that_must_pass_refuses_the_join_and_names_it() -> None:
+    bob = cast.person("bob")
+    _, plain = services.create_node_key(actor=bob, name="atlas")
+    request = cast.ProtocolAgent(plain).join_request()
+    request.checks = [
+        SelfTestResult(check="firewall", passed=False, severity="refuse", code="firewall_unproven"),
+        SelfTestResult(check="runc", passed=False, severity="degrade", code="runc_vulnerable"),
+    ]
+    with pytest.raises(Invalid) as refused:
+        services.join_node(plain_key=plain, request=request)
+    assert refused.value.code == "self_test_failed"
+    assert [check["check"] for check in refused.value.data["checks"]] == ["firewall"]
+    assert not Node.objects.exists()
+    assert NodeKey.objects.get().public_key == ""
+
+
+def test_join_over_http_speaks_the_envelope() -> None:
+    bob = cast.person("bob")
+    _, plain = services.create_node_key(actor=bob, name="atlas")
+    agent, client = cast.ProtocolAgent(plain), APIClient()
+    body = msgspec.to_builtins(agent.join_request())
+    answer = client.post("/api/v1/agent/join", body, format="json")
+    assert (answer.status_code, answer.json()["code"]) == (401, "node_key_missing")
+    headers = {"HTTP_AUTHORIZATION": f"Bearer {plain}"}
+    answer = client.post("/api/v1/agent/join", {"nonsense": 1}, format="json", **headers)
+    assert (answer.status_code, answer.json()["code"]) == (400, "join_invalid")
+    answer = client.post("/api/v1/agent/join", body, format="json", **headers)
+    assert answer.status_code == 200
+    assert answer.json()["data"]["node_id"] == str(Node.objects.get().pk)
+    assert not Offer.objects.get().listed
+
+
+def test_an_http_heartbeat_with_the_bearer_key_alone_changes_nothing() -> None:
+    bob = cast.person("bob")
+    _, plain = services.create_node_key(actor=bob, name="atlas")
+    node = cast.ProtocolAgent(plain).join()
+    answer = APIClient().post(
+        f"/api/v1/nodes/{node.pk}/heartbeat/",
+        {"status": "online"},
+        format="json",
+        HTTP_AUTHORIZATION=f"Bearer {plain}",
+    )
+    assert (answer.status_code, answer.json()["code"]) == (401, "challenge_required")
+    node.refresh_from_db()
+    assert (node.last_beat, node.status) == (None, "offline")

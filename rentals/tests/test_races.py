@@ -1,0 +1,80 @@
+"""Two renters, one machine, the same instant: on PostgreSQL, with real threads."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
+import pytest
+from django.db import connection
+
+from accounts.actors import Actor
+from audit import services as audit
+from billing import services as billing
+from core import money
+from core.errors import Conflict
+from core.ids import new_id
+from nodes.models import Allocation
+from rentals import services
+from rentals.models import Quote, Rental
+from tests import cast
+from tests.invariants import broken
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def test_of_two_renters_one_wins_and_the_other_gets_409_and_pays_nothing() -> None:
+    cast.proxy_server()
+    _, offer = cast.machine(cast.person("bob"))
+    renters = [cast.person("alice", usd=50), cast.person("carol", usd=50)]
+    quotes = []
+    for renter in renters:
+        cast.accounts.add_ssh_key(actor=renter, name="k", public_key=cast.public_ssh_key())
+        quotes.append(
+            services.quote_offer(actor=renter, offer_id=offer.pk, template_id=cast.template().pk)
+        )
+    start = Barrier(2)
+
+    def rent(renter: Actor, quote: Quote) -> Rental | Conflict:
+        start.wait()
+        try:
+            return services.request_rental(
+                actor=renter, quote_id=quote.pk, ssh_key_ids=None, idempotency_key=str(new_id())
+            )
+        except Conflict as refused:
+            return refused
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(2) as pool:
+        outcomes = list(pool.map(rent, renters, quotes))
+    losers = [(r, o) for r, o in zip(renters, outcomes, strict=True) if isinstance(o, Conflict)]
+    assert len(losers) == 1
+    loser, refused = losers[0]
+    assert (refused.code, refused.status) == ("offer_taken", 409)
+    assert billing.balance_of(owner_id=loser.user_id).available == 50 * money.NANO
+    assert Rental.objects.count() == Allocation.objects.count() == 1
+    audit.seal_new()
+    assert broken() == []
+
+
+def test_eight_clicks_with_one_key_make_one_rental() -> None:
+    cast.proxy_server()
+    _, offer = cast.machine(cast.person("bob"))
+    alice = cast.person("alice", usd=50)
+    cast.accounts.add_ssh_key(actor=alice, name="k", public_key=cast.public_ssh_key())
+    quote = services.quote_offer(actor=alice, offer_id=offer.pk, template_id=cast.template().pk)
+    start = Barrier(8)
+
+    def rent(_: int) -> object:
+        start.wait()
+        try:
+            return services.request_rental(
+                actor=alice, quote_id=quote.pk, ssh_key_ids=None, idempotency_key="same"
+            ).pk
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(8) as pool:
+        found = set(pool.map(rent, range(8)))
+    assert len(found) == Rental.objects.count() == 1
