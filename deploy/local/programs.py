@@ -174,7 +174,7 @@ def _engine(facts: Facts) -> Program:
         "dockerd",
         container_engine.own_engine_command(
             socket_path=facts.engine_socket,
-            data=facts.places.state_folder("docker", 0o710),
+            data=data,
             run=run,
         ),
         FOUNDATION,
