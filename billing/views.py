@@ -8,7 +8,7 @@ from django.shortcuts import render
 
 from accounts.services import actor_of_request
 from billing import services
-from billing.api import line_out, transfer_out
+from billing.presenting import line_out, transfer_out
 from core import clock, money
 
 

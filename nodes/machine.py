@@ -6,6 +6,9 @@ from enum import StrEnum
 
 from core.machine import Table
 
+# Apps above speak of what runs on a machine in the agent's own words, and get them here.
+from hostagent.protocol import WorkloadState as WorkloadState
+
 
 class NodeStatus(StrEnum):
     ONLINE = "online"

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from django.db.models import Q
-from drf_spectacular.utils import OpenApiParameter, OpenApiTypes, extend_schema
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers, status
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -19,7 +20,7 @@ from core import money
 from core.errors import NotFound
 from rentals import services
 from rentals.models import Quote, Rental, Template
-from rentals.services.presenting import ssh_port
+from rentals.services.presenting import price_out, ssh_port
 
 
 def template_out(template: Template) -> dict[str, Any]:
@@ -33,16 +34,6 @@ def template_out(template: Template) -> dict[str, Any]:
         "ssh_port": template.ssh_port,
         "default_disk_gb": template.default_disk_gb,
         "official": template.owner_id is None,
-    }
-
-
-def price_out(compute_rate: int, storage_rate: int) -> dict[str, str]:
-    """Return rates as prices per hour in decimal strings."""
-    hour = money.SECONDS_PER_HOUR
-    return {
-        "hourly": money.decimal_string((compute_rate + storage_rate) * hour),
-        "compute_hourly": money.decimal_string(compute_rate * hour),
-        "storage_hourly": money.decimal_string(storage_rate * hour),
     }
 
 

@@ -15,8 +15,7 @@ from django.db import DatabaseError
 from accounts.actors import Actor
 from core import clock
 from core.errors import DomainError
-from hostagent.protocol import WorkloadState
-from nodes.machine import NodeStatus, Wish
+from nodes.machine import NodeStatus, Wish, WorkloadState
 from nodes.models import Workload
 from rentals import probing, services
 from rentals.machine import COMING_UP, LIVE, State

@@ -18,8 +18,8 @@ from core import clock, money
 from core.errors import NotFound
 from core.ids import new_id
 from rentals import services
-from rentals.api import price_out
 from rentals.models import Quote, Rental
+from rentals.services.presenting import price_out
 
 VERBS = {
     "stop": services.stop_rental,

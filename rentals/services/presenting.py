@@ -64,6 +64,16 @@ def describe(rental: Rental) -> Description:
     return _ended(rental)
 
 
+def price_out(compute_rate: int, storage_rate: int) -> dict[str, str]:
+    """Return rates as prices per hour in decimal strings."""
+    hour = money.SECONDS_PER_HOUR
+    return {
+        "hourly": money.decimal_string((compute_rate + storage_rate) * hour),
+        "compute_hourly": money.decimal_string(compute_rate * hour),
+        "storage_hourly": money.decimal_string(storage_rate * hour),
+    }
+
+
 def _size(rental: Rental) -> str:
     return f"{rental.gpu_count} GPUs" if rental.gpu_count else "the whole machine"
 
