@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from django.conf import settings
 from django.db import connection
 
+import testenv
 from core import outbox
 
 APPEND_ONLY = ("audit_auditevent", "audit_auditseal", "billing_transfer")
 TIERS = ("system", "browser", "crash")
+DATABASE_FIXTURES = {"db", "transactional_db", "live_server"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -26,7 +31,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def _uses_database(item: pytest.Item) -> bool:
-    return any(item.iter_markers("django_db")) or "db" in getattr(item, "fixturenames", ())
+    fixtures = DATABASE_FIXTURES.intersection(getattr(item, "fixturenames", ()))
+    return bool(fixtures) or any(item.iter_markers("django_db"))
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: None) -> None:
+    """Name the database after this run, so that two runs on one checkout never meet."""
+    database: dict[str, Any] = settings.DATABASES["default"]
+    name = database["TEST"]["NAME"] or f"test_{database['NAME']}"
+    database["TEST"]["NAME"] = f"{name}_{os.environ[testenv.NUMBER]}"
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -34,10 +48,10 @@ def _flush_in_spite_of_the_guards() -> None:
     """Let tests that really commit empty append-only tables afterwards; nothing else may."""
     run = connection.ops.execute_sql_flush
 
-    def flush(statements: list[str]) -> None:
+    def flush(sql_list: Iterable[str]) -> None:
         off = [f"ALTER TABLE {table} DISABLE TRIGGER USER" for table in APPEND_ONLY]
         on = [f"ALTER TABLE {table} ENABLE TRIGGER USER" for table in APPEND_ONLY]
-        run([*off, *statements, *on])
+        run([*off, *sql_list, *on])
 
     connection.ops.execute_sql_flush = flush  # type: ignore[method-assign]
 
