@@ -1,0 +1,142 @@
+"""The main job as people do it: alice rents and logs in, bob sees what he earned, dora sees both."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page
+
+from tests.browser.conftest import sign_in
+from tests.stacks import Platform, wait_for
+
+
+def test_alice_rents_logs_in_stops_and_sees_a_bill_that_adds_up(site: Platform, page: Page) -> None:
+    key = site.folder / "id"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+    wait_for(lambda: site.get("alice", "offers/"), seconds=30, what="an offer")
+    sign_in(page, site, "alice")
+
+    page.goto(f"{site.url}/ssh-keys/")
+    page.fill("textarea[name=public_key]", key.read_text())
+    page.click("main form button:has-text('Add key')")
+    assert "it is a private key" in page.inner_text("main")
+    page.fill("textarea[name=public_key]", key.with_suffix(".pub").read_text())
+    page.click("main form button:has-text('Add key')")
+    assert "SHA256:" in page.inner_text("main")
+
+    page.goto(site.url)
+    page.click("main a.btn:has-text('Rent')")
+    page.click("main form button")
+    page.click("main form button:has-text('Rent now')")
+    seen = watch(page, until="running")
+    assert seen[-1] == "running"
+    assert {"pulling", "starting"} & set(seen)
+
+    line = page.inner_text("#ssh-line")
+    words = line.split()
+    options = ["-i", str(key), "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"]
+    done = subprocess.run(
+        [*words[:1], *options, *words[1:], "echo works-$((6*7))"],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.stdout == "works-42\n", done.stderr
+
+    page.click("button[value=stop]")
+    page.wait_for_selector("[data-state=stopped]", timeout=30_000)
+    page.click("button[value=end]")
+    page.wait_for_selector("[data-state=ended]", timeout=30_000)
+    page.click("text=Explain the bill")
+    rows = page.locator("tbody tr").all()
+    amounts = [row.locator("td").all_inner_texts() for row in rows]
+    total = Decimal(page.get_attribute("[data-total]", "data-total") or "0")
+    assert total > 0
+    assert sum(Decimal(cells[4]) for cells in amounts) == total
+
+    page.click("text=Sign out")
+    sign_in(page, site, "bob")
+    page.goto(f"{site.url}/fleet/")
+    assert "this-machine" in page.inner_text("#fleet")
+    page.goto(f"{site.url}/earnings/")
+    earned = Decimal((page.get_attribute("[data-total]", "data-total") or "0"))
+    assert Decimal(0) < earned < total
+
+    page.click("text=Sign out")
+    sign_in(page, site, "dora")
+    page.goto(f"{site.url}/admin/rentals/rental/")
+    assert "alice@demo.local" in page.inner_text("#result_list")
+    page.goto(f"{site.url}/admin/nodes/node/")
+    assert "bob@demo.local" in page.inner_text("#result_list")
+
+
+def watch(page: Page, *, until: str, seconds: float = 60) -> list[str]:
+    """Return the states that the page shows by itself, without a reload, up to `until`."""
+    seen: list[str] = []
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        state = page.evaluate("document.querySelector('#instance')?.dataset.state")
+        if state and (not seen or seen[-1] != state):
+            seen.append(state)
+        if state == until:
+            return seen
+        page.wait_for_timeout(30)
+    raise AssertionError(f"the page never showed {until}, only {seen}")
+
+
+def test_a_nudge_reaches_the_page_within_a_second_and_without_polling(
+    site: Platform, page: Page
+) -> None:
+    assert site.ssh_key
+    rental_id = site.rent()
+    site.wait_state(rental_id, "running")
+    sign_in(page, site, "alice")
+    page.goto(f"{site.url}/rentals/{rental_id}/")
+    page.wait_for_selector("[data-live]:has-text('live')")
+    # Polling only runs while the socket is down; forbid it altogether.
+    page.evaluate("void (window.setInterval = () => { throw new Error('no polling here') })")
+    site.act(rental_id, "end")
+    began = time.monotonic()
+    page.wait_for_selector("[data-state=stopping], [data-state=ended]", timeout=5000)
+    assert time.monotonic() - began < 1.0
+    page.wait_for_selector("[data-state=ended]", timeout=30_000)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 375])
+def test_pages_have_no_accessibility_violations(
+    site: Platform, page: Page, scheme: str, width: int
+) -> None:
+    axe = Path(os.environ.get("DC_NODE_MODULES", "node_modules")) / "axe-core" / "axe.min.js"
+    page.set_viewport_size({"width": width, "height": 900})
+    page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+    for path in ("/", "/account/login/", "/account/signup/"):
+        check(page, site.url + path, axe)
+    sign_in(page, site, "alice")
+    paths = ["/", "/ssh-keys/", "/api-keys/", "/wallet/", "/rentals/"]
+    rentals = site.get("alice", "rentals/")
+    paths += [f"/rentals/{rentals[0]['id']}/", f"/rentals/{rentals[0]['id']}/bill/"]
+    for path in paths:
+        check(page, site.url + path, axe)
+    page.goto(site.url)
+    page.click("text=Sign out")
+    sign_in(page, site, "bob")
+    nodes = site.get("bob", "nodes/")
+    for path in ("/fleet/", f"/fleet/{nodes[0]['id']}/", "/earnings/"):
+        check(page, site.url + path, axe)
+
+
+def check(page: Page, url: str, axe: Path) -> None:
+    page.goto(url)
+    page.evaluate(axe.read_text())
+    found = page.evaluate(
+        "axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa', 'wcag22aa']})"
+        ".then(r => r.violations.map(v => `${v.id}: ${v.nodes.map(n => n.html).join(' | ')}`))"
+    )
+    assert found == [], url
