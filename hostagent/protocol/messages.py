@@ -308,8 +308,17 @@ PlatformMessage = Challenge | Welcome | Desired | StartInstance | StopInstance |
 
 
 def json_schema() -> dict[str, Any]:
-    """Return the JSON Schema of both directions, for docs and for agents in other languages."""
-    (agent, platform), components = msgspec.json.schema_components(
-        [AgentMessage, PlatformMessage], ref_template="#/$defs/{name}"
-    )
-    return {"agent": agent, "platform": platform, "$defs": components}
+    """Return the JSON Schema of both directions and of joining, for docs and for agents in other languages."""
+    kinds = {
+        "from_agent": AgentMessage,
+        "from_platform": PlatformMessage,
+        "join_request": JoinRequest,
+        "join_answer": JoinAnswer,
+    }
+    shapes, details = msgspec.json.schema_components(kinds.values(), ref_template="#/$defs/{name}")
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "The agent protocol of DistributedCompute",
+        "properties": dict(zip(kinds, shapes, strict=True)),
+        "$defs": dict(sorted(details.items())),
+    }
