@@ -113,6 +113,8 @@ class Link:
                         self._connection, greeted = connection, True
                     elif message is not None:
                         await self._pass_on(message)
+            except websockets.ConnectionClosedError as error:
+                log.warning("session closed: %s", error)
             finally:
                 self._connection = None
             self._judge_close(connection.close_code)

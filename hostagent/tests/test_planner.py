@@ -1,0 +1,60 @@
+"""The planner reaches every wish from every state, and rests there."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hostagent.planner import Action, Container, Facts, Wish, plan
+
+any_facts = st.builds(
+    Facts,
+    container=st.sampled_from(Container),
+    tunnels_open=st.booleans(),
+    any_tunnel=st.booleans(),
+    stopped_by_us=st.booleans(),
+    failed=st.booleans(),
+    leftovers=st.booleans(),
+)
+
+
+def apply(action: Action, facts: Facts) -> Facts:
+    """Return the facts after an action has worked."""
+    effects = {
+        Action.CREATE: {"container": Container.CREATED, "leftovers": True},
+        Action.START: {"container": Container.RUNNING, "stopped_by_us": False},
+        Action.OPEN_TUNNELS: {"tunnels_open": True, "any_tunnel": True},
+        Action.CLOSE_TUNNELS: {"tunnels_open": False, "any_tunnel": False},
+        Action.STOP: {"container": Container.EXITED, "stopped_by_us": True},
+        Action.REMOVE: {"container": Container.NONE, "leftovers": False, "failed": False},
+        Action.FAIL: {"failed": True},
+    }
+    return replace(facts, **effects[action])  # type: ignore[arg-type]
+
+
+@given(st.sampled_from(Wish), any_facts)
+def test_every_wish_is_reached_in_a_few_steps_and_the_plan_is_then_empty(
+    wish: Wish, facts: Facts
+) -> None:
+    for _ in range(6):
+        action = plan(wish, facts)
+        if action is Action.NOTHING:
+            break
+        facts = apply(action, facts)
+    assert plan(wish, facts) is Action.NOTHING
+    if wish is Wish.ABSENT:
+        assert (facts.container, facts.any_tunnel, facts.leftovers) == (Container.NONE, False, False)
+    if wish is Wish.STOPPED:
+        assert facts.container is not Container.RUNNING
+        assert not facts.any_tunnel
+    if wish is Wish.RUNNING and not facts.failed:
+        assert (facts.container, facts.tunnels_open) == (Container.RUNNING, True)
+
+
+def test_a_container_that_ended_by_itself_is_a_failure_and_one_that_we_stopped_is_not() -> None:
+    ended = Facts(Container.EXITED, False, False, False, False, True)
+    assert plan(Wish.RUNNING, ended) is Action.FAIL
+    assert plan(Wish.RUNNING, replace(ended, stopped_by_us=True)) is Action.START
+    assert plan(Wish.RUNNING, replace(ended, failed=True)) is Action.NOTHING

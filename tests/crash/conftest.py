@@ -1,0 +1,21 @@
+"""One platform for the crash tier; every test ends with the invariants."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.stacks import Platform, platform
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    with platform("crash", tmp_path_factory.mktemp("crash")) as running:
+        yield running
+
+
+@pytest.fixture
+def site(shared: Platform) -> Iterator[Platform]:
+    yield shared
+    assert shared.broken() == []

@@ -1,0 +1,169 @@
+"""Rent, use, stop, pay, with every part real: engine, frps, gate, gateway, agent, OpenSSH."""
+
+from __future__ import annotations
+
+import json
+import socket
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import docker
+import pytest
+
+from hostagent.spec import CAPABILITIES, DEGRADED
+from tests.stacks import Platform, wait_for
+
+
+def end(site: Platform, rental_id: str) -> dict[str, Any]:
+    assert site.act(rental_id, "end").status_code == 200
+    return site.wait_state(rental_id, "ended")
+
+
+def template(site: Platform, slug: str, image: str, command: list[str] | None = None) -> str:
+    """Make one more template, as staff would."""
+    code = (
+        "from accounts.actors import Actor; from rentals import services as s; "
+        f"s.upsert_official_template(actor=Actor.system(), slug={slug!r}, name={slug!r}, "
+        f"image={image!r}, command={command!r}, ports=[], default_disk_gb=1)"
+    )
+    site.stack.manage("shell", "-v", "0", "-c", code)
+    return slug
+
+
+def test_the_main_job_with_a_pull_ssh_stop_start_end_and_a_bill_that_adds_up(
+    site: Platform,
+) -> None:
+    engine = docker.DockerClient(base_url=site.stack.facts.docker_host)
+    with_image = [i for i in engine.images.list() if site.stack.image in i.tags]
+    if with_image:
+        engine.images.remove(site.stack.image)
+    rental_id = site.rent()
+    states: list[str] = []
+    pulled: list[int] = []
+
+    def running() -> dict[str, Any] | None:
+        rental = site.rental(rental_id)
+        states.append(rental["state"])
+        pulled.append(rental["pull"]["current"] or 0)
+        return rental if rental["state"] == "running" else None
+
+    rental = wait_for(running, seconds=60, what="running")
+    assert "pulling" in states
+    assert max(pulled) > 10_000_000
+    done = site.ssh(rental, "echo hello from $(id -un)")
+    assert done.stdout == "hello from root\n", done.stderr
+    site.ssh(rental, "echo kept > /root/file")
+    assert site.act(rental_id, "stop").status_code == 200
+    site.wait_state(rental_id, "stopped")
+    assert site.act(rental_id, "start").status_code == 200
+    rental = site.wait_state(rental_id, "running")
+    assert site.ssh(rental, "cat /root/file").stdout == "kept\n"
+    end(site, rental_id)
+    bill = site.get("alice", f"rentals/{rental_id}/bill/")
+    for line in bill["lines"]:
+        exact = Decimal(line["rate_nano_per_second"] * line["seconds"]) / 10**9
+        assert Decimal(line["amount"]) == exact
+    assert sum(Decimal(line["amount"]) for line in bill["lines"]) == Decimal(bill["total"]) > 0
+    assert [line["kind"] for line in bill["lines"]].count("compute") == 2
+
+
+def test_a_live_container_has_every_option_that_we_promise(site: Platform) -> None:
+    rental_id = site.rent()
+    rental = site.wait_state(rental_id, "running")
+    engine = docker.APIClient(base_url=site.stack.facts.docker_host)
+    [found] = engine.containers(filters={"label": f"dc.rental={rental_id}"})
+    live = engine.inspect_container(found["Id"])
+    host = live["HostConfig"]
+    assert sorted(c.removeprefix("CAP_") for c in host["CapAdd"]) == sorted(CAPABILITIES)
+    assert host["CapDrop"] == ["ALL"]
+    assert host["Privileged"] is False
+    assert "no-new-privileges:true" in host["SecurityOpt"]
+    assert host["Memory"] == host["MemorySwap"] > 0
+    assert host["PidsLimit"] >= 4096
+    assert host["NanoCpus"] > 0
+    assert host["OomScoreAdj"] == 500
+    assert host["CgroupnsMode"] == "private"
+    assert host["IpcMode"] == "private"
+    assert host["RestartPolicy"]["Name"] == "no"
+    assert host["Init"] is True
+    assert not host["PortBindings"]
+    assert host["LogConfig"]["Type"] == "local"
+    assert {limit["Name"] for limit in host["Ulimits"]} == {"core", "memlock", "nofile"}
+    assert [m["Destination"] for m in live["Mounts"]] == ["/etc/dcompute/authorized_keys"]
+    assert live["Mounts"][0]["RW"] is False
+    code = (
+        "import json; from nodes.models import Workload; "
+        f"print(json.dumps(Workload.objects.get(subject_id='{rental_id}').observed['degraded']))"
+    )
+    degraded = json.loads(site.stack.manage("shell", "-v", "0", "-c", code).splitlines()[-1])
+    assert set(degraded) <= set(DEGRADED)
+    assert rental["ssh"]["port"] == rental["ports"]["22"]
+    end(site, rental_id)
+
+
+def test_a_rental_reaches_neither_this_host_nor_metadata_nor_its_gateway(site: Platform) -> None:
+    rental_id = site.rent()
+    rental = site.wait_state(rental_id, "running")
+    web = site.stack.config.ports.web
+    with socket.create_server(("0.0.0.0", 0)) as server:
+        port = server.getsockname()[1]
+        gateway = site.ssh(rental, "ip route | awk '/default/ {print $3}'").stdout.strip()
+        assert gateway.startswith("10.213.")
+        for address, number in ((gateway, port), ("169.254.169.254", 80), (gateway, web)):
+            probe = f"timeout 2 bash -c '</dev/tcp/{address}/{number}' && echo OPEN || echo closed"
+            assert site.ssh(rental, probe).stdout == "closed\n", address
+    end(site, rental_id)
+
+
+def test_an_image_that_does_not_exist_says_so_and_costs_nothing(site: Platform) -> None:
+    image = site.stack.image.rpartition("/")[0] + "/nope:1"
+    rental_id = site.rent(template(site, "missing", image))
+    rental = site.wait_state(rental_id, "ended")
+    assert rental["end"]["code"] == "image_missing"
+    assert rental["label"] == "Could not start"
+    assert rental["cost_so_far"] == "0.00"
+
+
+def test_an_image_that_exits_at_once_says_so_and_costs_nothing(site: Platform) -> None:
+    slug = template(site, "exits", site.stack.image, ["/bin/sh", "-c", "exit 3"])
+    rental_id = site.rent(slug)
+    rental = site.wait_state(rental_id, "ended", seconds=60)
+    assert rental["end"]["code"] in {"container_exited", "starting_timeout"}
+    assert rental["cost_so_far"] == "0.00"
+
+
+def test_an_ended_rental_is_unreachable(site: Platform) -> None:
+    rental_id = site.rent()
+    rental = site.wait_state(rental_id, "running")
+    end(site, rental_id)
+    assert site.ssh(rental, "true").returncode == 255
+
+
+def test_secrets_of_the_stack_are_for_their_owner_only(site: Platform) -> None:
+    state = Path(site.stack.facts.agent_state)
+    for name in ("node.key", "membership.json", "frpc.toml", "frpc.admin.json"):
+        assert (state / name).stat().st_mode & 0o077 == 0, name
+
+
+@pytest.mark.parametrize(
+    ("who", "method", "path", "status", "code"),
+    [
+        ("carol", "GET", "rentals/{rental}/", 404, "rental_unknown"),
+        ("carol", "POST", "rentals/{rental}/end/", 404, "rental_unknown"),
+        ("carol", "GET", "rentals/{rental}/bill/", 404, "rental_unknown"),
+        ("alice", "GET", "rentals/not-a-uuid/", 404, "not_found"),
+        ("bob", "POST", "quotes/", 400, "invalid"),
+        ("alice", "POST", "node-keys/", 400, "invalid"),
+    ],
+)
+def test_strangers_and_nonsense_get_clear_errors(
+    site: Platform, who: str, method: str, path: str, status: int, code: str
+) -> None:
+    rentals = site.get("alice", "rentals/")
+    body = {} if method == "POST" else None
+    answer = site.call(who, method, path.format(rental=rentals[0]["id"]), json=body)
+    if path.startswith("rentals/not"):
+        assert answer.status_code == 404
+        return
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
