@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,6 +45,7 @@ LANES_OF = {
     "demo": ("apt", "wheels", "frp", "front-end", "image"),
     "check": ("wheels",),
 }
+KEPT_UNUSED_SECONDS = 3 * 86400
 LIBRARY_FOLDERS = ("/usr/lib", "/lib")
 
 
@@ -125,6 +127,7 @@ def install_wheels(lane: Lane, artifacts: Artifacts) -> str:
     if ready.exists():
         lane.reach("go")
         lane.reach("wheels")
+        os.utime(artifacts.venv)
         return "unchanged"
     _need_venv_module()
     lane.say("making the virtual environment")
@@ -273,11 +276,10 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _forget_older(kept: Path) -> None:
-    """Remove what earlier content of the tree had made, if no one used it for two weeks."""
-    import_time = kept.stat().st_mtime
+    """Remove what other content of the tree had made, unless something used it lately."""
     family = kept.name.partition("-")[0]
     for path in kept.parent.glob(f"{family}-*"):
-        if path != kept and import_time - path.stat().st_mtime > 14 * 86400:
+        if path != kept and time.time() - path.stat().st_mtime > KEPT_UNUSED_SECONDS:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import signal
 import sys
 import time
+from datetime import UTC, datetime
 from types import FrameType
 from typing import Any
-
-import httpx
 
 from deploy.local import container_engine
 from deploy.local.container_engine import EngineAbsent
@@ -17,7 +16,7 @@ from deploy.local.image import ImageError
 from deploy.local.programs import StackConfig
 from deploy.local.stack import Stack, StackError
 from deploy.local.supervise import ProgramFailed
-from deploy.local.walk import WalkFailed, walk
+from deploy.local.walk import WalkFailed, person_of, signed_in, walk
 
 LISTED_WITHIN_SECONDS = 60
 WATCH_SECONDS = 0.5
@@ -48,7 +47,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _run(stack: Stack, *, walking: bool) -> int:
-    began = time.monotonic()
+    began, began_at = time.monotonic(), datetime.now(UTC)
 
     def say(note: str) -> None:
         print(f"  [{time.monotonic() - began:6.1f} s] {note}", flush=True)
@@ -58,7 +57,7 @@ def _run(stack: Stack, *, walking: bool) -> int:
     if warning := container_engine.storage_warning(stack.facts.docker_host):
         say(warning)
     say("waiting for the machine to be listed")
-    _wait_listed(stack)
+    _wait_listed(stack, cast, began_at)
     say("ready")
     _introduce(stack, cast)
     if walking:
@@ -73,15 +72,20 @@ def _url(stack: Stack) -> str:
     return f"http://127.0.0.1:{stack.config.ports.web}"
 
 
-def _wait_listed(stack: Stack) -> None:
+def _wait_listed(stack: Stack, cast: dict[str, Any], began: datetime) -> None:
+    """Wait until the agent has been heard since `began`: the database may remember an older life."""
+    bob = person_of(cast["users"], "bob")
     deadline = time.monotonic() + LISTED_WITHIN_SECONDS
-    while not httpx.get(f"{_url(stack)}/api/v1/offers/", timeout=10).json()["data"]:
-        if time.monotonic() > deadline:
-            words = stack.supervisor.last_words("agent")
-            raise StackError(
-                f"this machine did not appear among the offers. Its agent says:\n{words}"
-            )
-        time.sleep(WATCH_SECONDS)
+    with signed_in(_url(stack), bob["email"], bob["password"]) as host:
+        while not any(_is_heard(node, began) for node in host.get("/api/v1/nodes/").json()["data"]):
+            if time.monotonic() > deadline:
+                words = stack.supervisor.last_words("agent")
+                raise StackError(f"this machine did not get listed. Its agent says:\n{words}")
+            time.sleep(WATCH_SECONDS)
+
+
+def _is_heard(node: dict[str, Any], began: datetime) -> bool:
+    return bool(node["listed"] and datetime.fromisoformat(node["last_beat"]) >= began)
 
 
 def _introduce(stack: Stack, cast: dict[str, Any]) -> None:
@@ -96,9 +100,12 @@ def _introduce(stack: Stack, cast: dict[str, Any]) -> None:
 def _stop(stack: Stack) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    print("Stopping …", flush=True)
+    started = stack.supervisor.is_healthy()
+    if started:
+        print("Stopping …", flush=True)
     stack.stop()
-    print("Stopped. What was rented and earned is kept for the next start.", flush=True)
+    if started:
+        print("Stopped. What was rented and earned is kept for the next start.", flush=True)
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:

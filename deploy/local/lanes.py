@@ -1,8 +1,8 @@
 """Work in parallel lanes with visible progress. Standard library only.
 
-A lane is a function that runs in a thread and returns its last note. It may wait for milestones of other lanes, it says what it is
-doing, and it stops with `LaneError` in plain words. The board shows one line a lane, redrawn on a
-terminal and appended elsewhere.
+A lane is a function that runs in a thread and returns its last note. It may wait for milestones of
+other lanes, it says what it is doing, and it stops with `LaneError` in plain words. The board shows one
+line a lane, redrawn on a terminal and appended elsewhere.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pathlib import Path
 
 TICK_SECONDS = 0.2
 LOG_LINES_SHOWN = 12
+USUAL_COLUMNS = 100
 
 
 class LaneError(Exception):
@@ -195,6 +196,6 @@ class Board:
 
 def _width() -> int:
     try:
-        return os.get_terminal_size().columns
+        return os.get_terminal_size().columns or USUAL_COLUMNS
     except OSError:
-        return 100
+        return USUAL_COLUMNS

@@ -40,29 +40,17 @@ class Person:
     """Somebody with an API key, who talks to /api/v1/."""
 
     client: httpx.Client
-    name: str
 
     @classmethod
     @contextmanager
-    def signed_in(cls, base: str, email: str, password: str) -> Iterator[Person]:
-        """Sign in through the log-in page, make an API key, and revoke it at the end."""
-        with httpx.Client(base_url=base, timeout=30, follow_redirects=True) as session:
-            session.get("/account/login/").raise_for_status()
-            form = {
-                "login": email,
-                "password": password,
-                "csrfmiddlewaretoken": session.cookies["csrftoken"],
-            }
-            session.post("/account/login/", data=form, headers={"Referer": base})
-            if "sessionid" not in session.cookies:
-                raise WalkFailed(f"{email} could not sign in")
-            headers = {"X-CSRFToken": session.cookies["csrftoken"], "Referer": base}
-            made = _data(session.post("/api/v1/api-keys/", json={"name": "walk"}, headers=headers))
-        with httpx.Client(base_url=f"{base}/api/v1", timeout=30) as client:
-            client.headers["X-API-Key"] = made["key"]
-            yield cls(client, email)
-        with httpx.Client(base_url=base, timeout=30, headers={"X-API-Key": made["key"]}) as client:
-            client.delete(f"/api/v1/api-keys/{made['id']}/")
+    def with_key(cls, base: str, email: str, password: str) -> Iterator[Person]:
+        """Sign in, make an API key, talk with it, and revoke it at the end."""
+        with signed_in(base, email, password) as session:
+            made = _data(session.post("/api/v1/api-keys/", json={"name": "walk"}))
+            with httpx.Client(base_url=f"{base}/api/v1", timeout=30) as client:
+                client.headers["X-API-Key"] = made["key"]
+                yield cls(client)
+            session.delete(f"/api/v1/api-keys/{made['id']}/")
 
     def get(self, path: str) -> Any:
         """Return the data of a GET."""
@@ -71,6 +59,21 @@ class Person:
     def post(self, path: str, body: dict[str, Any] | None = None, **headers: str) -> Any:
         """Return the data of a POST."""
         return _data(self.client.post(path, json=body or {}, headers=headers))
+
+
+@contextmanager
+def signed_in(base: str, email: str, password: str) -> Iterator[httpx.Client]:
+    """Sign in through the log-in page, as a browser does; the client may also change things."""
+    with httpx.Client(base_url=base, timeout=30, follow_redirects=True) as session:
+        session.headers["Referer"] = base
+        session.get("/account/login/").raise_for_status()
+        form = {"login": email, "password": password}
+        form["csrfmiddlewaretoken"] = session.cookies["csrftoken"]
+        session.post("/account/login/", data=form)
+        if "sessionid" not in session.cookies:
+            raise WalkFailed(f"{email} could not sign in")
+        session.headers["X-CSRFToken"] = session.cookies["csrftoken"]
+        yield session
 
 
 def _data(answer: httpx.Response) -> Any:
@@ -234,14 +237,18 @@ def _progress(rental: dict[str, Any]) -> str:
 def walk(base: str, users: list[dict[str, str]], say: Callable[[str], None]) -> None:
     """Do the main job at the site `base` with the demo's people. Raises `WalkFailed`."""
     say("walking: alice rents bob's machine")
-    passwords = {user["email"].partition("@")[0]: user for user in users}
-    alice, bob = passwords["alice"], passwords["bob"]
+    alice, bob = person_of(users, "alice"), person_of(users, "bob")
     with (
         tempfile.TemporaryDirectory(prefix="dcompute-walk-") as folder,
-        Person.signed_in(base, alice["email"], alice["password"]) as renter,
-        Person.signed_in(base, bob["email"], bob["password"]) as host,
+        Person.with_key(base, alice["email"], alice["password"]) as renter,
+        Person.with_key(base, bob["email"], bob["password"]) as host,
     ):
         try:
             Walk(renter, host, Path(folder)).go()
         except httpx.HTTPError as error:
             raise WalkFailed(f"the site did not answer: {error}") from error
+
+
+def person_of(users: list[dict[str, str]], name: str) -> dict[str, str]:
+    """Return one of the demo's people."""
+    return next(user for user in users if user["email"].startswith(f"{name}@"))
