@@ -28,6 +28,10 @@ class AccountQuerySet(models.QuerySet["Account"]):
         """Lock rows in id order until the transaction ends."""
         return self.select_for_update(no_key=True, of=("self",)).order_by("pk")
 
+    def lock_free(self) -> Self:
+        """Lock those rows that nobody else holds; the others come another time."""
+        return self.select_for_update(no_key=True, of=("self",), skip_locked=True)
+
 
 class Account(models.Model):
     """A place where money is. `held` is the part of the balance that is set aside and does not burn."""
@@ -115,8 +119,7 @@ class Meter(models.Model):
                 name="meter_rates_sane",
             ),
             models.CheckConstraint(
-                condition=Q(settled__gte=F("started"))
-                & (Q(ended=None) | Q(ended=F("settled"))),
+                condition=Q(settled__gte=F("started")) & (Q(ended=None) | Q(ended=F("settled"))),
                 name="meter_settled_to_its_end",
             ),
             models.UniqueConstraint(

@@ -113,10 +113,9 @@ def _run_handlers(message: OutboxMessage) -> str:
     event = msgspec.convert(message.payload, event_type)
     errors = []
     for handler in _handlers[message.topic]:
-        # An outer loop: one poisonous handler must not stop the others.
         try:
             handler(event)
-        except Exception as error:
+        except Exception as error:  # the outer loop: one bad handler must not stop the others
             log.exception("handler %s failed for %s", handler.__qualname__, message)
             errors.append(f"{handler.__module__}.{handler.__qualname__}: {error!r}")
     return "\n".join(errors)

@@ -74,17 +74,9 @@ def _quarantine(node: Node, session: AgentSession, hello: Hello) -> None:
     )
 
 
-def _welcome(node: Node, key: NodeKey, hello: Hello, gateway: str) -> Welcome:
-    now = clock.now()
-    was = NodeStatus(node.status)
-    node.epoch += 1
-    node.agent_version = hello.agent_version
-    node.checks = [msgspec.to_builtins(check) for check in hello.checks]
-    node.last_beat = now
-    apply_facts(node, hello.facts)
-    if was in {NodeStatus.OFFLINE, NodeStatus.SUSPECT}:
-        move_node(node, NodeStatus.ONLINE)
-    node.save()
+def _replace_session(node: Node, key: NodeKey, hello: Hello, gateway: str) -> None:
+    """Close whatever session the node had and note the new one, under the node's lock."""
+    now = node.last_beat
     AgentSession.objects.filter(node=node, closed_at=None).update(closed_at=now)
     AgentSession.objects.create(
         node=node,
@@ -96,6 +88,20 @@ def _welcome(node: Node, key: NodeKey, hello: Hello, gateway: str) -> Welcome:
         opened_at=now,
         last_beat=now,
     )
+
+
+def _welcome(node: Node, key: NodeKey, hello: Hello, gateway: str) -> Welcome:
+    now = clock.now()
+    was = NodeStatus(node.status)
+    node.epoch += 1
+    node.agent_version = hello.agent_version
+    node.checks = [msgspec.to_builtins(check) for check in hello.checks]
+    node.last_beat = now
+    apply_facts(node, hello.facts)
+    if was in {NodeStatus.OFFLINE, NodeStatus.SUSPECT}:
+        move_node(node, NodeStatus.ONLINE)
+    node.save()
+    _replace_session(node, key, hello, gateway)
     sync_gpus(node, hello.facts)
     record_observed(node_id=str(node.pk), epoch=node.epoch, reports=hello.observed)
     node.refresh_from_db()

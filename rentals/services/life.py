@@ -64,7 +64,7 @@ def start_rental(*, actor: Actor, rental_id: uuid.UUID) -> Rental:
         reason="compute",
         subject_id=rental.pk,
     )
-    move(actor, rental, State.STARTING, end=None, compute_hold_id=hold.pk if hold else None)
+    move(actor, rental, State.STARTING, end=None, compute_hold_id=hold.pk)
     return rental
 
 

@@ -113,7 +113,9 @@ def request_rental(
     workload.spec = _spec(quote, rental_id, keys, allocation, ports)
     workload.save(update_fields=["spec"])
     server = leases[quote.template.ssh_port].server
-    return _create_rental(actor, quote, rental_id, node, workload_id, keys, ports, server.public_host)
+    return _create_rental(
+        actor, quote, rental_id, node, workload_id, keys, ports, server.public_host
+    )
 
 
 def _valid_quote(actor: Actor, quote_id: uuid.UUID) -> Quote:
@@ -186,20 +188,7 @@ def _create_rental(
     ports: dict[str, int],
     host: str,
 ) -> Rental:
-    compute = billing.place_hold(
-        actor=actor,
-        owner_id=actor.user_id,
-        amount=quote.compute_rate * COMPUTE_HOLD_SECONDS,
-        reason="compute",
-        subject_id=rental_id,
-    )
-    storage = billing.place_hold(
-        actor=actor,
-        owner_id=actor.user_id,
-        amount=quote.storage_rate * STORAGE_HOLD_SECONDS,
-        reason="storage",
-        subject_id=rental_id,
-    )
+    compute, storage = _place_holds(actor, quote, rental_id)
     now = clock.now()
     rental = Rental.objects.create(
         id=rental_id,
@@ -218,24 +207,47 @@ def _create_rental(
         ssh_keys=keys,
         ssh_host=host,
         ports=ports,
-        compute_hold_id=compute.pk if compute else None,
-        storage_hold_id=storage.pk if storage else None,
+        compute_hold_id=compute,
+        storage_hold_id=storage,
         created_at=now,
     )
+    _record_reserved(actor, rental)
+    announce(rental)
+    return rental
+
+
+def _place_holds(actor: Actor, quote: Quote, rental_id: uuid.UUID) -> tuple[uuid.UUID, uuid.UUID]:
+    """Set money aside for the first hour of work and for the grace time of the disk."""
+    compute = billing.place_hold(
+        actor=actor,
+        owner_id=actor.user_id,
+        amount=quote.compute_rate * COMPUTE_HOLD_SECONDS,
+        reason="compute",
+        subject_id=rental_id,
+    )
+    storage = billing.place_hold(
+        actor=actor,
+        owner_id=actor.user_id,
+        amount=quote.storage_rate * STORAGE_HOLD_SECONDS,
+        reason="storage",
+        subject_id=rental_id,
+    )
+    return compute.pk, storage.pk
+
+
+def _record_reserved(actor: Actor, rental: Rental) -> None:
     audit.record(
         actor=actor,
         verb="rental.reserved",
         subject_type="rental",
         subject_id=rental.pk,
         data={
-            "node": str(node.pk),
+            "node": str(rental.node_id),
             "compute_rate": rental.compute_rate,
             "storage_rate": rental.storage_rate,
-            "ports": ports,
+            "ports": rental.ports,
         },
     )
-    announce(rental)
-    return rental
 
 
 @transaction.atomic
@@ -243,6 +255,8 @@ def upsert_official_template(*, actor: Actor, slug: str, **fields: Any) -> Templ
     """Make an official template exist with these fields (see models.Template)."""
     actor.require("template:official")
     template, _ = Template.objects.update_or_create(
-        slug=slug, defaults={**fields, "owner": None}, create_defaults={**fields, "created_at": clock.now()}
+        slug=slug,
+        defaults={**fields, "owner": None},
+        create_defaults={**fields, "created_at": clock.now()},
     )
     return template

@@ -14,7 +14,7 @@ FORBIDDEN = {
     "a path of somebody's machine": r"(?<![\w.])/(wor[k]/|tm[p]/w/|hom[e]/\w|Users[/]|opt/whee[l]s)",
     "the host of a package registry": r"pyp[i]\.org|pythonhoste[d]\.org|registry\.npmj[s]|"
     r"(?:proxy|sum)\.golan[g]\.org|gcr[.]io|index\.docke[r]",
-    "an address with a password": r"[a-z]+://[\w.-]+:[\w-]{6,}[@]",
+    "an address with a password": r"[a-z]+://[\w.-]+:(?!password@)[\w-]{6,}[@]",
     "a private key": r"-----BEGIN [A-Z ]*PRIVAT[E] KEY-----",
     "a lock made from a folder of wheels": r"^--find-link[s]",
 }
