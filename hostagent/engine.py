@@ -5,12 +5,14 @@ from __future__ import annotations
 import ipaddress
 import os
 import resource
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import docker
+import psutil
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from requests.exceptions import RequestException
 
@@ -155,6 +157,7 @@ class Engine:
                 for config in (network["IPAM"]["Config"] or [])
                 if ":" not in config.get("Subnet", ":")
             ]
+            taken += _host_networks()
             for subnet in POOL.subnets(new_prefix=SUBNET_BITS):
                 if any(subnet.overlaps(other) for other in taken):
                     continue
@@ -229,6 +232,16 @@ class Engine:
                 yield event["Actor"]["Attributes"].get("dc.workload", "")
         except (DockerException, RequestException, ValueError) as error:
             raise EngineAway(str(error)) from error
+
+
+def _host_networks() -> list[ipaddress.IPv4Network]:
+    """Return the networks on this machine's interfaces: another engine's routes would swallow ours."""
+    return [
+        ipaddress.ip_network(f"{address.address}/{address.netmask}", strict=False)
+        for addresses in psutil.net_if_addrs().values()
+        for address in addresses
+        if address.family == socket.AF_INET and address.netmask
+    ]
 
 
 def bridge_name(workload_id: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from celery import shared_task
 
+from core import bus
 from nodes import proxies, services
 
 
@@ -14,4 +15,6 @@ def sweep_liveness() -> None:
 
 @shared_task
 def reconcile_ports() -> None:
-    proxies.reconcile()
+    with bus.alone("nodes.ports", seconds=30) as mine:
+        if mine:
+            proxies.reconcile()

@@ -24,7 +24,10 @@ from rentals.services.presenting import ssh_port
 
 log = logging.getLogger(__name__)
 
+# How long to wait for SSH when the agent has just said that the container is up, and when only the
+# clock brought us here: the clock comes again soon and must not hold a worker.
 SSH_PATIENCE_SECONDS = 4.0
+SSH_GLANCE_SECONDS = 0.3
 
 
 def advance_workload(workload_id: uuid.UUID) -> None:
@@ -34,20 +37,20 @@ def advance_workload(workload_id: uuid.UUID) -> None:
         advance(rental_id)
 
 
-def advance(rental_id: uuid.UUID) -> None:
-    """Bring one rental a step closer to what its workload shows."""
+def advance(rental_id: uuid.UUID, *, patience: float = SSH_PATIENCE_SECONDS) -> None:
+    """Bring one rental a step closer to what its workload shows; wait `patience` seconds for SSH."""
     rental = Rental.objects.select_related("node", "template").get(pk=rental_id)
     workload = Workload.objects.get(pk=rental.workload_id)
     state = State(rental.state)
     if state in COMING_UP:
-        _come_up(rental, workload)
+        _come_up(rental, workload, patience)
     elif state is State.RUNNING:
         _watch(rental, workload)
     elif state is State.STOPPING:
         _go_down(rental, workload)
 
 
-def _come_up(rental: Rental, workload: Workload) -> None:
+def _come_up(rental: Rental, workload: Workload, patience: float) -> None:
     seen = workload.observed_state
     system = Actor.system()
     if seen == WorkloadState.FAILED:
@@ -67,7 +70,7 @@ def _come_up(rental: Rental, workload: Workload) -> None:
     elif seen == WorkloadState.RUNNING:
         services.mark_starting(actor=system, rental_id=rental.pk)
         host, port = rental.ssh_host, ssh_port(rental)
-        if probing.wait_for_ssh(host, port, patience=SSH_PATIENCE_SECONDS):
+        if probing.wait_for_ssh(host, port, patience=patience):
             services.mark_running(actor=system, rental_id=rental.pk, at=clock.epoch())
 
 
@@ -124,7 +127,7 @@ def sweep() -> None:
     for rental_id in list(rental_ids):
         # An outer loop: one stuck rental must not stop the others.
         try:
-            advance(rental_id)
+            advance(rental_id, patience=SSH_GLANCE_SECONDS)
         except (DomainError, DatabaseError):
             log.exception("rental %s is stuck", rental_id)
 

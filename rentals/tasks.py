@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from celery import shared_task
 
+from core import bus
 from rentals import reconcile
 
 
 @shared_task
 def reconcile_rentals() -> None:
-    reconcile.sweep()
+    with bus.alone("rentals.reconcile", seconds=30) as mine:
+        if mine:
+            reconcile.sweep()
 
 
 @shared_task
 def probe_rentals() -> None:
-    reconcile.probe_running()
+    with bus.alone("rentals.probe", seconds=60) as mine:
+        if mine:
+            reconcile.probe_running()
