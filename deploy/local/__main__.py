@@ -12,6 +12,9 @@ from deploy.local.image import ImageError
 from deploy.local.lanes import LaneError
 from deploy.local.places import CHECKOUT, Artifacts, cache_home
 
+TIERS = ("unit", "service", "system", "browser", "crash")
+# The words that may follow a verb; a bench is looked up where it lies.
+WORDS_OF = {"demo": ("--walk",), "test": TIERS, "bench": None}
 # The verb's module, what has to be ready for it, and whether it needs root.
 VERBS = {
     "demo": ("deploy.local.demo", "demo", True),
@@ -32,6 +35,11 @@ PREFIXES_KEPT_BY_SUDO = ("DC_", "PIP_", "UV_", "npm_config_")
 def main(arguments: list[str]) -> int:
     """Run the verb; does not return when it could be started."""
     verb = arguments[0]
+    allowed = WORDS_OF.get(verb, ())
+    if allowed is not None and (unknown := [word for word in arguments[1:] if word not in allowed]):
+        known = f"; it knows {' '.join(allowed)}" if allowed else ""
+        print(f"`./run {verb}` does not know {' '.join(unknown)}{known}.", file=sys.stderr)
+        return 2
     module, needs, as_root = VERBS[verb]
     if as_root and os.geteuid() != 0:
         return _become_root(arguments)

@@ -87,12 +87,12 @@ def install_packages(lane: Lane, artifacts: Artifacts, *, with_tests: bool) -> s
         raise LaneError(f"this system has no apt-get; install these by hand: {named}")
     lane.say("apt-get update")
     lane.run(["apt-get", "update", "-q"], environment=_APT)
+    install = ["apt-get", "install", "-q", "-y", "--no-install-recommends"]
     if missing:
         lane.say(f"installing {' '.join(sorted(missing))}")
-        command = ["apt-get", "install", "-q", "-y", "--no-install-recommends", *sorted(missing)]
-        lane.run(command, environment=_APT)
+        lane.run([*install, *sorted(missing)], environment=_APT)
     if not shutil.which("docker"):  # newer Debians have the client in a package of its own
-        lane.run([*command[:5], "docker-cli"], environment=_APT)
+        lane.run([*install, "docker-cli"], environment=_APT)
     if need_registry:
         _take_out_registry(lane, artifacts)
     lane.reach("packages")

@@ -26,9 +26,6 @@ PLAIN_FAILURES = (StackError, ProgramFailed, ImageError, EngineError, EngineAbse
 def main(arguments: list[str]) -> int:
     """Run the demo until Ctrl-C, or until the walk is over. Returns the exit status."""
     verb, options = arguments[0], arguments[1:]
-    if unknown := [option for option in options if (verb, option) != ("demo", "--walk")]:
-        print(f"`./run {verb}` does not know {' '.join(unknown)}.", file=sys.stderr)
-        return 2
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     stack: Stack | None = None

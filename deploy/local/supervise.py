@@ -23,6 +23,7 @@ from deploy.local.places import CHECKOUT
 
 POLL_SECONDS = 0.05
 TAIL_BYTES = 4000
+UNHOLDABLE = ("\n", " ;", " #")
 
 
 class ProgramFailed(Exception):
@@ -176,7 +177,7 @@ class Supervisor:
 
     def _section(self, program: Program) -> str:
         values = {
-            "command": _percent(program.line),
+            "command": _value(program.line),
             "directory": str(CHECKOUT),
             "environment": ",".join(
                 f"{name}={_quoted(value)}" for name, value in program.environment.items()
@@ -219,14 +220,17 @@ stdout_logfile_backups=1
 """
 
 
-def _percent(text: str) -> str:
+def _value(text: str) -> str:
+    """Return a value as supervisord reads it. Raises ValueError for what it cannot hold."""
+    if any(part in text for part in UNHOLDABLE):
+        raise ValueError("supervisord cannot hold a line break, nor a ; or # after a space")
     return text.replace("%", "%%")
 
 
-def _quoted(value: str) -> str:
-    if '"' in value or "\n" in value:
-        raise ValueError("supervisord cannot hold a value with a double quote or a line break")
-    return f'"{_percent(value)}"'
+def _quoted(text: str) -> str:
+    if '"' in text:
+        raise ValueError("supervisord cannot hold a double quote in the environment")
+    return f'"{_value(text)}"'
 
 
 def _before_exec() -> None:

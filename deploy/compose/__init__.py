@@ -1,0 +1,1 @@
+"""The platform in containers, for development (docker-compose.yml)."""
