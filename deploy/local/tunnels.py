@@ -42,7 +42,7 @@ def prepare_tunnels(folder: Path, keys: Keys, ports: Ports, public_host: str) ->
     """Make the certificates once, and write frps's configuration each time."""
     files = TunnelFiles(owned_folder(folder))
     if not files.ca.exists():
-        make_certificates(folder)
+        _make_certificates(folder)
     write_private(files.configuration, _configuration(folder, keys, ports, public_host))
     for path in folder.iterdir():
         give_to_service(path)
@@ -84,8 +84,7 @@ ops = ["Login", "NewProxy", "CloseProxy"]
 """
 
 
-def make_certificates(folder: Path) -> None:
-    """Make an authority, and a certificate of it for frps, in the folder; the server runs as their owner."""
+def _make_certificates(folder: Path) -> None:
     authority_key = ec.generate_private_key(ec.SECP256R1())
     server_key = ec.generate_private_key(ec.SECP256R1())
     authority = _name("DistributedCompute tunnel authority")

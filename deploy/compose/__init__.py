@@ -1,1 +1,0 @@
-"""The platform in containers, for development (docker-compose.yml)."""
