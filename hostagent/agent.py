@@ -32,6 +32,7 @@ from hostagent.protocol import (
     session_statement,
 )
 from hostagent.protocol.messages import Message
+from hostagent.spec import MachineLimits
 from hostagent.workload import Site, Workload
 
 log = logging.getLogger(__name__)
@@ -71,13 +72,7 @@ class Agent:
             group.create_task(self._watch_deaths())
 
     async def _prepare(self) -> None:
-        while True:
-            try:
-                limits = await asyncio.to_thread(self.engine.limits)
-                break
-            except EngineAway as error:
-                log.warning("the engine does not answer: %s", error)
-                await asyncio.sleep(ENGINE_PAUSE_SECONDS)
+        limits = await self._wait_for_engine()
         try:
             await asyncio.to_thread(netpol.load)
         except netpol.NetworkPolicyError as error:
@@ -91,6 +86,14 @@ class Agent:
             limits=limits,
             report=self._report,
         )
+
+    async def _wait_for_engine(self) -> MachineLimits:
+        while True:
+            try:
+                return await asyncio.to_thread(self.engine.limits)
+            except EngineAway as error:
+                log.warning("the engine does not answer: %s", error)
+            await asyncio.sleep(ENGINE_PAUSE_SECONDS)
 
     async def _hello(self, challenge: Challenge) -> Message:
         info = await asyncio.to_thread(self.engine.info)
@@ -116,9 +119,11 @@ class Agent:
     async def _receive(self, message: PlatformMessage) -> None:
         if isinstance(message, Welcome):
             await self._welcomed(message)
-        elif isinstance(message, (Desired, StartInstance, StopInstance, DrainNode)):
-            if message.epoch == self.epoch:
-                await self._obey(message)
+        elif (
+            isinstance(message, Desired | StartInstance | StopInstance | DrainNode)
+            and message.epoch == self.epoch
+        ):
+            await self._obey(message)
 
     async def _welcomed(self, welcome: Welcome) -> None:
         log.info("session %s open", welcome.epoch)
@@ -161,14 +166,12 @@ class Agent:
         # Commands of one node arrive in order; a gap shows in the heartbeat and brings the whole set.
         if message.generation == self.generation + 1:
             self.generation = message.generation
-        await self.link.send(
-            Ack(id=message.id, epoch=self.epoch, generation=message.generation)
-        )
+        await self.link.send(Ack(id=message.id, epoch=self.epoch, generation=message.generation))
 
     def _take_all(self, desired: Desired) -> None:
-        wished = {workload.workload_id for workload in desired.workloads}
-        for workload in desired.workloads:
-            self._take(workload)
+        wished = {wish.workload_id for wish in desired.workloads}
+        for wish in desired.workloads:
+            self._take(wish)
         for workload_id, workload in self.workloads.items():
             if workload_id not in wished:
                 workload.wish_for(_gone(workload_id, workload.generation))
@@ -250,9 +253,7 @@ class Agent:
             if not self.epoch or not self._unsent:
                 continue
             batch, self._unsent = self._unsent, {}
-            sent = await self.link.send(
-                Observed(epoch=self.epoch, workloads=list(batch.values()))
-            )
+            sent = await self.link.send(Observed(epoch=self.epoch, workloads=list(batch.values())))
             if not sent:
                 # The next welcome makes every workload report again; keep what is newest until then.
                 self._unsent = {**batch, **self._unsent}

@@ -135,14 +135,20 @@ class Engine:
         except (DockerException, RequestException) as error:
             raise EngineAway(str(error)) from error
         if not self.has_image(image):
-            raise EngineError("image_pull_failed", f"The download of {image} ended without an image.")
+            raise EngineError(
+                "image_pull_failed", f"The download of {image} ended without an image."
+            )
 
     def _pull_lines(self, image: str) -> Iterator[dict[str, Any]]:
         repository, tag = image, None
         if "@" not in image and ":" in image.rpartition("/")[2]:
             repository, _, tag = image.rpartition(":")
-        yield from self.api.pull(repository, tag=tag or ("latest" if "@" not in image else None),
-                                 stream=True, decode=True)
+        yield from self.api.pull(
+            repository,
+            tag=tag or ("latest" if "@" not in image else None),
+            stream=True,
+            decode=True,
+        )
 
     @_calls
     def ensure_network(self, name: str, bridge: str, labels: dict[str, str]) -> str:
@@ -237,7 +243,7 @@ class Engine:
 def _host_networks() -> list[ipaddress.IPv4Network]:
     """Return the networks on this machine's interfaces: another engine's routes would swallow ours."""
     return [
-        ipaddress.ip_network(f"{address.address}/{address.netmask}", strict=False)
+        ipaddress.IPv4Network(f"{address.address}/{address.netmask}", strict=False)
         for addresses in psutil.net_if_addrs().values()
         for address in addresses
         if address.family == socket.AF_INET and address.netmask
@@ -281,7 +287,10 @@ def _engine_rlimits() -> tuple[int, int]:
                 return _read_limits(status.parent / "limits")
         except OSError:
             continue
-    values = (resource.getrlimit(resource.RLIMIT_NOFILE)[1], resource.getrlimit(resource.RLIMIT_MEMLOCK)[1])
+    values = (
+        resource.getrlimit(resource.RLIMIT_NOFILE)[1],
+        resource.getrlimit(resource.RLIMIT_MEMLOCK)[1],
+    )
     return values[0], values[1]
 
 

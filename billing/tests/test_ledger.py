@@ -14,8 +14,8 @@ from django.db import DatabaseError, IntegrityError, connection, transaction
 from accounts.actors import Actor
 from billing import services
 from billing.events import WalletExhausted
-from billing.models import Account, Transfer
-from core import money
+from billing.models import Account, Meter, Transfer
+from core import clock, money
 from core.errors import Conflict, FundsInsufficient, Invalid
 from core.models import OutboxMessage
 from tests import cast
@@ -25,7 +25,7 @@ SYSTEM = Actor.system()
 START = "2026-11-21T12:00:00Z"
 
 
-def meter(alice: Actor, bob: Actor, *, rate: int = 1000, subject: uuid.UUID | None = None) -> object:
+def meter(alice: Actor, bob: Actor, *, rate: int = 1000, subject: uuid.UUID | None = None) -> Meter:
     return services.open_meter(
         actor=SYSTEM,
         kind="compute",
@@ -152,9 +152,9 @@ def test_a_deposit_is_made_once_for_each_key() -> None:
 )
 def test_the_database_itself_refuses_to_change_history(statement: str) -> None:
     cast.person("alice", usd=1)
-    with pytest.raises(DatabaseError, match="append-only"), transaction.atomic():
-        with connection.cursor() as cursor:
-            cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        with pytest.raises(DatabaseError, match="append-only"), transaction.atomic():
             cursor.execute(statement)
 
 
@@ -204,7 +204,7 @@ def test_random_histories_add_up(seed: int) -> None:
                 open_meters.append(meter(alice, bob, rate=chance.randrange(1, 2000)))
             elif act == 2 and open_meters:
                 closing = open_meters.pop(chance.randrange(len(open_meters)))
-                back = services.clock.epoch() - chance.randrange(500)
+                back = clock.epoch() - chance.randrange(500)
                 services.close_meter(actor=SYSTEM, meter_id=closing.pk, at=back)
             elif act == 3:
                 try:

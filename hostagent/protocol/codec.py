@@ -9,8 +9,8 @@ from hostagent.protocol.messages import AgentMessage, Message, PlatformMessage
 MAX_FRAME_BYTES = 256 * 1024
 
 _encoder = msgspec.json.Encoder()
-_from_agent = msgspec.json.Decoder(AgentMessage)
-_from_platform = msgspec.json.Decoder(PlatformMessage)
+_from_agent: msgspec.json.Decoder[AgentMessage] = msgspec.json.Decoder(AgentMessage)
+_from_platform: msgspec.json.Decoder[PlatformMessage] = msgspec.json.Decoder(PlatformMessage)
 
 
 class ProtocolError(Exception):

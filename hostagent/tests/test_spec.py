@@ -6,6 +6,8 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
+
 from hostagent.protocol import ContainerSpec, ResourceLimits
 from hostagent.spec import MachineLimits, Place, clean_env, container_config, degraded
 
@@ -44,7 +46,9 @@ def test_the_container_is_exactly_the_golden_one() -> None:
 
 
 def test_what_a_machine_cannot_hold_is_clamped_and_named() -> None:
-    poor = MachineLimits(nofile=20_000, memlock=8_388_608, cores=2, disk_quota=False, apparmor=False)
+    poor = MachineLimits(
+        nofile=20_000, memlock=8_388_608, cores=2, disk_quota=False, apparmor=False
+    )
     host = container_config(SPEC, PLACE, poor)["HostConfig"]
     assert host["NanoCpus"] == 2_000_000_000
     assert "StorageOpt" not in host
@@ -65,8 +69,6 @@ def test_a_machine_without_cards_is_asked_for_none() -> None:
 
 
 def replace_limits(**changes: object) -> ContainerSpec:
-    import msgspec
-
     limits = msgspec.structs.replace(SPEC.resource_limits, **changes)
     return msgspec.structs.replace(SPEC, resource_limits=limits)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import uuid
+
 from core import clock
 from core.errors import Conflict
 from nodes.machine import RENTABLE, NodeStatus
@@ -9,7 +11,7 @@ from nodes.models import Allocation, Gpu, GpuAllocation, Node, Workload
 from nodes.services.listing import is_full, refresh_offer
 
 
-def lock_rentable(node_id: object) -> Node:
+def lock_rentable(node_id: uuid.UUID) -> Node:
     """Lock a node that can take work now; raises Conflict `offer_taken` with the reason."""
     node = Node.objects.lock().filter(pk=node_id).first()
     if node is None or NodeStatus(node.status) not in RENTABLE or is_full(node):
@@ -25,7 +27,9 @@ def share_of(node: Node, gpu_count: int) -> tuple[int, int]:
     total = Gpu.objects.filter(node=node, present=True).count()
     if not total:
         return node.cpu_cores, node.memory_mib
-    return max(1, node.cpu_cores * gpu_count // total), max(512, node.memory_mib * gpu_count // total)
+    return max(1, node.cpu_cores * gpu_count // total), max(
+        512, node.memory_mib * gpu_count // total
+    )
 
 
 def allocate(*, node: Node, workload: Workload, gpu_count: int, disk_gb: int) -> Allocation:
@@ -52,9 +56,7 @@ def allocate(*, node: Node, workload: Workload, gpu_count: int, disk_gb: int) ->
         disk_gb=disk_gb,
         opened_at=clock.now(),
     )
-    GpuAllocation.objects.bulk_create(
-        GpuAllocation(gpu=gpu, allocation=allocation) for gpu in free
-    )
+    GpuAllocation.objects.bulk_create(GpuAllocation(gpu=gpu, allocation=allocation) for gpu in free)
     refresh_offer(node)
     return allocation
 

@@ -6,6 +6,7 @@ import datetime as dt
 import hashlib
 import hmac
 import secrets
+import uuid
 from decimal import Decimal
 
 import msgspec
@@ -59,7 +60,7 @@ def create_node_key(*, actor: Actor, name: str) -> tuple[NodeKey, str]:
 
 
 @transaction.atomic
-def revoke_node_key(*, actor: Actor, key_id: object) -> None:
+def revoke_node_key(*, actor: Actor, key_id: uuid.UUID) -> None:
     """Make a node key useless; a running session of it ends at its next reconnect."""
     actor.require("node_key:manage")
     key = NodeKey.objects.visible_to(actor).lock().filter(pk=key_id).first()
@@ -69,7 +70,11 @@ def revoke_node_key(*, actor: Actor, key_id: object) -> None:
         key.revoked_at = clock.now()
         key.save(update_fields=["revoked_at"])
         audit.record(
-            actor=actor, verb="node_key.revoked", subject_type="node_key", subject_id=key.pk, data={}
+            actor=actor,
+            verb="node_key.revoked",
+            subject_type="node_key",
+            subject_id=key.pk,
+            data={},
         )
 
 

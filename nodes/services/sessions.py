@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 from django.conf import settings
@@ -30,7 +32,7 @@ def open_session(*, key: NodeKey, nonce: str, hello: Hello, gateway: str) -> Wel
     Raises Forbidden `node_foreign` (the key is another node's), Unauthenticated `signature_wrong`,
     Conflict `node_cloned` (two instances of one identity within a minute: both are put aside).
     """
-    if str(key.node_id) != hello.node_id or str(key.pk) != hello.key_id:
+    if key.node_id is None or (str(key.node_id), str(key.pk)) != (hello.node_id, hello.key_id):
         raise Forbidden("node_foreign", "This key belongs to another node.")
     statement = session_statement(
         deployment=settings.DC.public_url,
@@ -74,9 +76,10 @@ def _quarantine(node: Node, session: AgentSession, hello: Hello) -> None:
     )
 
 
-def _replace_session(node: Node, key: NodeKey, hello: Hello, gateway: str) -> None:
+def _replace_session(
+    node: Node, key: NodeKey, hello: Hello, gateway: str, now: dt.datetime
+) -> None:
     """Close whatever session the node had and note the new one, under the node's lock."""
-    now = node.last_beat
     AgentSession.objects.filter(node=node, closed_at=None).update(closed_at=now)
     AgentSession.objects.create(
         node=node,
@@ -101,7 +104,7 @@ def _welcome(node: Node, key: NodeKey, hello: Hello, gateway: str) -> Welcome:
     if was in {NodeStatus.OFFLINE, NodeStatus.SUSPECT}:
         move_node(node, NodeStatus.ONLINE)
     node.save()
-    _replace_session(node, key, hello, gateway)
+    _replace_session(node, key, hello, gateway, now)
     sync_gpus(node, hello.facts)
     record_observed(node_id=str(node.pk), epoch=node.epoch, reports=hello.observed)
     node.refresh_from_db()
@@ -143,7 +146,11 @@ def record_beats(*, beats: Mapping[tuple[str, int], float]) -> None:
     if not beats:
         return
     keys = list(beats)
-    columns = [[key[0] for key in keys], [key[1] for key in keys], [beats[key] for key in keys]]
+    columns: tuple[Any, ...] = (
+        [key[0] for key in keys],
+        [key[1] for key in keys],
+        [beats[key] for key in keys],
+    )
     with connection.cursor() as cursor:
         for table, node_column in (("nodes_node", "id"), ("nodes_agentsession", "node_id")):
             cursor.execute(

@@ -42,9 +42,9 @@ def test_a_wrong_node_key_and_an_old_unused_one_register_nothing() -> None:
         cast.ProtocolAgent("dcn_0000000000_nonsense").join()
     assert refused.value.code == "node_key_wrong"
     _, plain = services.create_node_key(actor=bob, name="atlas")
-    with time_machine.travel(clock.now().timestamp() + 25 * 3600, tick=False):
-        with pytest.raises(Unauthenticated) as refused:
-            cast.ProtocolAgent(plain).join()
+    tomorrow = clock.now().timestamp() + 25 * 3600
+    with time_machine.travel(tomorrow, tick=False), pytest.raises(Unauthenticated) as refused:
+        cast.ProtocolAgent(plain).join()
     assert refused.value.code == "node_key_expired"
     assert not Node.objects.exists()
 
@@ -83,10 +83,10 @@ def test_join_over_http_speaks_the_envelope() -> None:
     body = msgspec.to_builtins(agent.join_request())
     answer = client.post("/api/v1/agent/join", body, format="json")
     assert (answer.status_code, answer.json()["code"]) == (401, "node_key_missing")
-    headers = {"HTTP_AUTHORIZATION": f"Bearer {plain}"}
-    answer = client.post("/api/v1/agent/join", {"nonsense": 1}, format="json", **headers)
+    client.credentials(HTTP_AUTHORIZATION=f"Bearer {plain}")
+    answer = client.post("/api/v1/agent/join", {"nonsense": 1}, format="json")
     assert (answer.status_code, answer.json()["code"]) == (400, "join_invalid")
-    answer = client.post("/api/v1/agent/join", body, format="json", **headers)
+    answer = client.post("/api/v1/agent/join", body, format="json")
     assert answer.status_code == 200
     assert answer.json()["data"]["node_id"] == str(Node.objects.get().pk)
     assert not Offer.objects.get().listed

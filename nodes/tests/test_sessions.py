@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 import time_machine
 
+from accounts import services as accounts
 from core import clock
 from core.errors import Conflict, Forbidden, Unauthenticated
 from core.ids import new_id
@@ -186,7 +187,7 @@ def test_a_machine_is_free_again_only_when_the_agent_says_that_nothing_is_left(
     drain: Drain,
 ) -> None:
     rental, agent = rented_machine()
-    alice = cast.accounts.actor_of(rental.renter)
+    alice = accounts.actor_of(rental.renter)
     rentals.end_rental(actor=alice, rental_id=rental.pk)
     drain()
     assert Allocation.objects.filter(released_at=None).count() == 1
@@ -210,7 +211,7 @@ def test_ports_come_back_after_quarantine_and_only_when_frps_shows_none(drain: D
     with time_machine.travel("2026-11-21T12:00:00Z", tick=False) as traveller:
         rental, agent = rented_machine()
         ports = set(rental.ports.values())
-        rentals.end_rental(actor=cast.accounts.actor_of(rental.renter), rental_id=rental.pk)
+        rentals.end_rental(actor=accounts.actor_of(rental.renter), rental_id=rental.pk)
         traveller.shift(dt.timedelta(seconds=60))
         assert services.reconcile_ports(server_name="local", proxied=set()) == 0
         traveller.shift(dt.timedelta(seconds=61))

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 import time_machine
 
+from accounts import services as accounts
 from audit import services as audit
 from billing import services as billing
 from core import clock, money
@@ -51,7 +52,7 @@ def test_a_rental_goes_from_reserved_to_running_to_ended_and_the_bill_adds_up(
         rental, agent = running_rental(drain)
         assert rental.state == "running"
         traveller.shift(3600)
-        alice = cast.accounts.actor_of(rental.renter)
+        alice = accounts.actor_of(rental.renter)
         services.end_rental(actor=alice, rental_id=rental.pk)
         link = agent.connect()
         agent.report(link, cast.workload_of(rental), WorkloadState.ABSENT)
@@ -59,7 +60,10 @@ def test_a_rental_goes_from_reserved_to_running_to_ended_and_the_bill_adds_up(
         rental.refresh_from_db()
         assert rental.state == "ended"
         bill = billing.bill_of(subject_id=rental.pk)
-        assert {line.kind: line.seconds for line in bill.lines} == {"compute": 3600, "storage": 3600}
+        assert {line.kind: line.seconds for line in bill.lines} == {
+            "compute": 3600,
+            "storage": 3600,
+        }
         expected = 3600 * (rental.compute_rate + rental.storage_rate)
         assert bill.total == expected
         balance = billing.balance_of(owner_id=rental.renter_id)
@@ -82,7 +86,7 @@ def test_nothing_is_billed_before_the_address_answers(
 
 def test_stop_keeps_the_disk_and_start_brings_it_back(answering: None, drain: Drain) -> None:
     rental, agent = running_rental(drain)
-    alice = cast.accounts.actor_of(rental.renter)
+    alice = accounts.actor_of(rental.renter)
     services.stop_rental(actor=alice, rental_id=rental.pk)
     link = agent.connect()
     agent.report(link, cast.workload_of(rental), WorkloadState.STOPPED)
@@ -99,7 +103,9 @@ def test_stop_keeps_the_disk_and_start_brings_it_back(answering: None, drain: Dr
     assert broken() == []
 
 
-def test_too_little_money_is_a_402_with_the_missing_amount_and_changes_nothing(drain: Drain) -> None:
+def test_too_little_money_is_a_402_with_the_missing_amount_and_changes_nothing(
+    drain: Drain,
+) -> None:
     cast.proxy_server()
     alice, bob = cast.person("alice"), cast.person("bob")
     _, offer = cast.machine(bob)
@@ -116,11 +122,9 @@ def test_a_stale_quote_is_refused_and_costs_nothing() -> None:
     cast.proxy_server()
     alice, bob = cast.person("alice", usd=50), cast.person("bob")
     _, offer = cast.machine(bob)
-    cast.accounts.add_ssh_key(actor=alice, name="laptop", public_key=cast.public_ssh_key())
+    accounts.add_ssh_key(actor=alice, name="laptop", public_key=cast.public_ssh_key())
     with time_machine.travel(clock.now(), tick=False) as traveller:
-        quote = services.quote_offer(
-            actor=alice, offer_id=offer.pk, template_id=cast.template().pk
-        )
+        quote = services.quote_offer(actor=alice, offer_id=offer.pk, template_id=cast.template().pk)
         traveller.shift(121)
         with pytest.raises(Conflict) as refused:
             services.request_rental(

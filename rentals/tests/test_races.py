@@ -8,6 +8,7 @@ from threading import Barrier
 import pytest
 from django.db import connection
 
+from accounts import services as accounts
 from accounts.actors import Actor
 from audit import services as audit
 from billing import services as billing
@@ -29,7 +30,7 @@ def test_of_two_renters_one_wins_and_the_other_gets_409_and_pays_nothing() -> No
     renters = [cast.person("alice", usd=50), cast.person("carol", usd=50)]
     quotes = []
     for renter in renters:
-        cast.accounts.add_ssh_key(actor=renter, name="k", public_key=cast.public_ssh_key())
+        accounts.add_ssh_key(actor=renter, name="k", public_key=cast.public_ssh_key())
         quotes.append(
             services.quote_offer(actor=renter, offer_id=offer.pk, template_id=cast.template().pk)
         )
@@ -62,7 +63,7 @@ def test_eight_clicks_with_one_key_make_one_rental() -> None:
     cast.proxy_server()
     _, offer = cast.machine(cast.person("bob"))
     alice = cast.person("alice", usd=50)
-    cast.accounts.add_ssh_key(actor=alice, name="k", public_key=cast.public_ssh_key())
+    accounts.add_ssh_key(actor=alice, name="k", public_key=cast.public_ssh_key())
     quote = services.quote_offer(actor=alice, offer_id=offer.pk, template_id=cast.template().pk)
     start = Barrier(8)
 

@@ -20,7 +20,7 @@ from nodes import services as nodes
 from nodes.models import NodeKey
 from rentals import services as rentals
 
-CAST = {
+CAST: dict[str, dict[str, Any]] = {
     "alice": {"name": "Alice", "role": "RENT"},
     "bob": {"name": "Bob", "role": "LEASE"},
     "carol": {"name": "Carol", "role": "BOTH"},
