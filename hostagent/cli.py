@@ -39,7 +39,8 @@ def _stop(message: str, code: int = 1) -> typer.Exit:
 
 def _engine_info() -> dict[str, Any]:
     try:
-        return Engine("").info()
+        info: dict[str, Any] = Engine("").info()
+        return info
     except EngineAway as error:
         raise _stop(f"The Docker Engine does not answer: {error}. Install and start it.") from error
 
@@ -95,7 +96,9 @@ def _post_join(server: str, key: str, request: JoinRequest) -> JoinAnswer:
     try:
         body = answer.json()
     except ValueError as error:
-        raise _stop(f"{server} answers {answer.status_code}, and not as a platform would.") from error
+        raise _stop(
+            f"{server} answers {answer.status_code}, and not as a platform would."
+        ) from error
     if answer.status_code != 200:
         raise _stop(f"{body.get('error')} ({body.get('code')})")
     return msgspec.convert(body["data"], JoinAnswer)

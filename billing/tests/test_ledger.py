@@ -14,7 +14,7 @@ from django.db import DatabaseError, IntegrityError, connection, transaction
 from accounts.actors import Actor
 from billing import services
 from billing.events import WalletExhausted
-from billing.models import Account, Meter, Transfer
+from billing.models import Account, Hold, Meter, Transfer
 from core import clock, money
 from core.errors import Conflict, FundsInsufficient, Invalid
 from core.models import OutboxMessage
@@ -190,8 +190,8 @@ def test_random_histories_add_up(seed: int) -> None:
     chance = random.Random(seed)
     with time_machine.travel(START, tick=False) as traveller:
         alice, bob = cast.person("alice"), cast.person("bob")
-        open_meters: list[object] = []
-        holds: list[object] = []
+        open_meters: list[Meter] = []
+        holds: list[Hold] = []
         for step in range(30):
             traveller.shift(chance.choice([0, 1, 7, 300, 4000]))
             act = chance.randrange(6)

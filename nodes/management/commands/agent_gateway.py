@@ -19,9 +19,9 @@ class Command(BaseCommand):
     help = "Serve WSS /ws/agent, where host agents live."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        application = ProtocolTypeRouter(
-            {"websocket": URLRouter([path("ws/agent", AgentConsumer.as_asgi())])}
-        )
+        # Channels routes ASGI applications through Django's `path`, which is typed for views only.
+        router = URLRouter([path("ws/agent", AgentConsumer.as_asgi())])  # type: ignore[arg-type,list-item]
+        application = ProtocolTypeRouter({"websocket": router})
         # Long-lived connections make garbage collections slow and useless: fewer of them.
         gc.set_threshold(100_000, 50, 1000)
         gc.freeze()
