@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -15,7 +16,7 @@ from typing import Any, TypeVar
 
 import httpx
 
-from deploy.local.places import CHECKOUT
+from deploy.local.places import CHECKOUT, StackPlaces
 from deploy.local.ports import Ports
 from deploy.local.programs import StackConfig, agent_environment
 from deploy.local.stack import Stack
@@ -178,6 +179,9 @@ class Platform:
 @contextmanager
 def platform(name: str, folder: Path) -> Iterator[Platform]:
     """Run one platform of this name, from nothing to a listed machine, and take it away again."""
+    places = StackPlaces.of(name)
+    for left_behind in (places.state, places.run):
+        shutil.rmtree(left_behind, ignore_errors=True)
     config = StackConfig(name=name, ports=Ports.free(), mode="test", environment=SHORT)
     stack = Stack(config)
     try:
