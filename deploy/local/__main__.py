@@ -56,7 +56,8 @@ def main(arguments: list[str]) -> int:
     # Compiled modules go to the cache, never into the clone; without them every start takes longer.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     os.environ["PYTHONPYCACHEPREFIX"] = str(cache_home() / "bytecode")
-    os.environ["PATH"] = f"{artifacts.venv / 'bin'}:{_with_system_folders(os.environ['PATH'])}"
+    folders = [str(artifacts.venv / "bin"), str(artifacts.redis.parent), os.environ["PATH"]]
+    os.environ["PATH"] = ":".join(folders)
     return os.execv(artifacts.python, [str(artifacts.python), "-m", module, *arguments])
 
 

