@@ -19,7 +19,7 @@ from typing import Any
 RECIPE = Path(__file__).resolve().parent.parent / "images" / "demo"
 REPOSITORY = "dcompute/demo"
 TAG = "1"
-PACKAGES = ("openssh-server", "python3", "procps", "iproute2")
+PACKAGES = ("apt", "openssh-server", "python3", "procps", "iproute2")
 # Where each file of the recipe lies inside the image, and with which mode.
 FILES = {
     "entrypoint": ("/usr/local/bin/entrypoint", 0o755),
