@@ -32,9 +32,7 @@ def lock_wallet(account_id: int) -> Account:
     return Account.objects.lock().get(pk=account_id)
 
 
-def settle(
-    wallet: Account, *, until: int, ends: Mapping[uuid.UUID, int] | None = None
-) -> None:
+def settle(wallet: Account, *, until: int, ends: Mapping[uuid.UUID, int] | None = None) -> None:
     """Post what a locked wallet's open meters have used, and move its line's start there.
 
     Args:
@@ -76,7 +74,10 @@ def _interval(
     """Return the host's share and the platform's fee of [start, end), or their way back."""
     wallet_currency = meter.wallet.currency
     platform = account_of(AccountKind.PLATFORM, None, wallet_currency)
-    legs = [(meter.payee, meter.payee_rate, "share"), (platform, meter.rate - meter.payee_rate, "fee")]
+    legs = [
+        (meter.payee, meter.payee_rate, "share"),
+        (platform, meter.rate - meter.payee_rate, "fee"),
+    ]
     now = clock.now()
     return [
         Transfer(

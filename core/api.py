@@ -66,9 +66,7 @@ class EnvelopeRenderer(JSONRenderer):
 
 def refusal(error: DomainError) -> Response:
     """Return the JSON answer of a refusal."""
-    return Response(
-        envelope(error.data, error=error.message, code=error.code), status=error.status
-    )
+    return Response(envelope(error.data, error=error.message, code=error.code), status=error.status)
 
 
 def handle_exception(exc: Exception, context: Mapping[str, Any]) -> Response | None:
@@ -92,7 +90,9 @@ def _unavailable() -> Response:
     """The database is away for a moment: nothing has been done, and trying again is safe."""
     sentence = "The platform cannot answer for a moment. Nothing was changed; try again."
     return Response(
-        envelope(error=sentence, code="platform_unavailable"), status=503, headers={"Retry-After": "2"}
+        envelope(error=sentence, code="platform_unavailable"),
+        status=503,
+        headers={"Retry-After": "2"},
     )
 
 

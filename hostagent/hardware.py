@@ -20,7 +20,19 @@ from hostagent.protocol import GpuFacts, HostFacts, Metrics
 GB = 1_000_000_000
 MIB = 1024 * 1024
 # A card made for data centres makes the machine HPC (compute capability alone does not tell).
-HPC_MODELS = ("A100", "A800", "H100", "H200", "H800", "B100", "B200", "GB200", "V100", "L40", "MI300")
+HPC_MODELS = (
+    "A100",
+    "A800",
+    "H100",
+    "H200",
+    "H800",
+    "B100",
+    "B200",
+    "GB200",
+    "V100",
+    "L40",
+    "MI300",
+)
 # The agent and the engine need room of their own.
 RESERVED_MEMORY_MIB = 512
 RESERVED_DISK_GB = 5

@@ -76,7 +76,9 @@ def load() -> None:
     if nft is None:
         raise NetworkPolicyError("nft is missing: install the package nftables")
     script = ruleset(resolvers(Path("/etc/resolv.conf").read_text()))
-    done = subprocess.run([nft, "-f", "-"], input=script, text=True, capture_output=True, check=False)
+    done = subprocess.run(
+        [nft, "-f", "-"], input=script, text=True, capture_output=True, check=False
+    )
     if done.returncode:
         raise NetworkPolicyError(f"nft refused the rules: {done.stderr.strip()[:300]}")
 

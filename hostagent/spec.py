@@ -86,9 +86,7 @@ def container_config(spec: ContainerSpec, place: Place, limits: MachineLimits) -
         "NetworkDisabled": False,
         "HostConfig": _host_config(spec, place, limits),
         "NetworkingConfig": {
-            "EndpointsConfig": {
-                place.network: {"IPAMConfig": {"IPv4Address": place.address}}
-            }
+            "EndpointsConfig": {place.network: {"IPAMConfig": {"IPv4Address": place.address}}}
         },
     }
     if spec.command is not None:

@@ -146,8 +146,7 @@ class Workload:
         if self.wish is Wish.RUNNING and container is Container.RUNNING:
             is_open = await self._tunnels_running()
         leftovers = self.keys_file.exists() or (
-            self.wish is Wish.ABSENT
-            and await asyncio.to_thread(engine.network_exists, self.name)
+            self.wish is Wish.ABSENT and await asyncio.to_thread(engine.network_exists, self.name)
         )
         facts = Facts(
             container=container,

@@ -92,7 +92,9 @@ class Environment(BaseSettings):
     @classmethod
     def _is_a_port_range(cls, value: str) -> str:
         first, dash, last = value.partition("-")
-        if not (dash and first.isdigit() and last.isdigit() and 1 <= int(first) <= int(last) <= 65535):
+        if not (
+            dash and first.isdigit() and last.isdigit() and 1 <= int(first) <= int(last) <= 65535
+        ):
             raise ValueError("a range looks like 20000-32767")
         return value
 

@@ -103,7 +103,9 @@ class NodeListView(APIView):
     def get(self, request: Request) -> Response:
         actor = actor_from(request)
         actor.require("node:manage")
-        return Response([node_out(node) for node in Node.objects.visible_to(actor).order_by("name")])
+        return Response(
+            [node_out(node) for node in Node.objects.visible_to(actor).order_by("name")]
+        )
 
 
 class NodeView(APIView):

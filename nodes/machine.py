@@ -26,9 +26,7 @@ NODE = Table[NodeStatus](
 )
 # Where a machine may be found by search and take new work.
 RENTABLE = frozenset({NodeStatus.ONLINE})
-ALIVE = frozenset(
-    {NodeStatus.ONLINE, NodeStatus.BUSY, NodeStatus.MAINTENANCE, NodeStatus.DRAINING}
-)
+ALIVE = frozenset({NodeStatus.ONLINE, NodeStatus.BUSY, NodeStatus.MAINTENANCE, NodeStatus.DRAINING})
 
 
 class Wish(StrEnum):

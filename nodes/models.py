@@ -48,7 +48,9 @@ class Node(models.Model):
     owner = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, related_name="nodes")
     name = models.CharField(max_length=80)
     status = models.CharField(
-        max_length=20, choices=[(s.value, s.value) for s in NodeStatus], default=NodeStatus.OFFLINE.value
+        max_length=20,
+        choices=[(s.value, s.value) for s in NodeStatus],
+        default=NodeStatus.OFFLINE.value,
     )
     tier = models.CharField(max_length=20, choices=Tier.choices, default=Tier.CPU)
     agent_version = models.CharField(max_length=40, blank=True, default="")
@@ -153,7 +155,9 @@ class WorkloadQuerySet(models.QuerySet["Workload"]):
     def lock(self) -> Self:
         return self.select_for_update(no_key=True, of=("self",)).order_by("pk")
 
-    def move(self, pk: uuid.UUID, frm: Wish, to: Wish, *, at_generation: int, incarnation: int) -> bool:
+    def move(
+        self, pk: uuid.UUID, frm: Wish, to: Wish, *, at_generation: int, incarnation: int
+    ) -> bool:
         """Change the wish by a legal move; False when somebody else changed it first."""
         WISH.check(frm, to)
         return bool(
@@ -197,7 +201,9 @@ class Workload(models.Model):
         ]
         indexes = [
             # Serves nodes.queries.desired_set: everything of a node that may still exist there.
-            models.Index(fields=["node"], name="workload_open", condition=~Q(observed_state="absent")),
+            models.Index(
+                fields=["node"], name="workload_open", condition=~Q(observed_state="absent")
+            ),
             models.Index(fields=["subject_id"], name="workload_subject"),
         ]
 
@@ -231,7 +237,9 @@ class Allocation(models.Model):
                 name="allocation_whole_node_once",
             ),
             models.UniqueConstraint(
-                fields=["workload"], condition=Q(released_at=None), name="allocation_once_per_workload"
+                fields=["workload"],
+                condition=Q(released_at=None),
+                name="allocation_once_per_workload",
             ),
         ]
 
@@ -285,7 +293,9 @@ class Offer(models.Model):
     class Meta:
         indexes = [
             # Serves nodes.queries.listed_offers: cheapest first.
-            models.Index(fields=["compute_rate", "id"], name="offer_listed", condition=Q(listed=True)),
+            models.Index(
+                fields=["compute_rate", "id"], name="offer_listed", condition=Q(listed=True)
+            ),
         ]
 
     def __str__(self) -> str:
@@ -364,13 +374,16 @@ class PortLease(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["server", "port"], name="port_once_per_server"),
             models.CheckConstraint(
-                condition=Q(workload=None, container_port=None) | Q(workload__isnull=False, free_at=None),
+                condition=Q(workload=None, container_port=None)
+                | Q(workload__isnull=False, free_at=None),
                 name="port_leased_or_free",
             ),
         ]
         indexes = [
             # Serves PortLeaseQuerySet.take_free.
-            models.Index(fields=["server", "free_at"], name="port_free", condition=Q(workload=None)),
+            models.Index(
+                fields=["server", "free_at"], name="port_free", condition=Q(workload=None)
+            ),
         ]
 
     def __str__(self) -> str:

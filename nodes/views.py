@@ -29,7 +29,11 @@ def _row(node: Node) -> dict[str, Any]:
     failing = [check["check"] for check in node.checks if not check["passed"]]
     return {
         "node": node,
-        "listed": "yes" if offer and offer.listed else f"no: {offer.hidden_because}" if offer else "no",
+        "listed": "yes"
+        if offer and offer.listed
+        else f"no: {offer.hidden_because}"
+        if offer
+        else "no",
         "rented": Allocation.objects.filter(node=node, released_at=None).count(),
         "hourly": money.decimal_string(rate * money.SECONDS_PER_HOUR),
         "checks": ", ".join(failing) or "all pass",

@@ -30,7 +30,9 @@ class LiveConsumer(AsyncJsonWebsocketConsumer):
         if room:
             await self.channel_layer.group_discard(room, self.channel_name)
 
-    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None, **_: Any) -> None:
+    async def receive(
+        self, text_data: str | None = None, bytes_data: bytes | None = None, **_: Any
+    ) -> None:
         if len(text_data or bytes_data or "") > MAX_MESSAGE_CHARS:
             await self.close(1009, "frame_too_large")
 

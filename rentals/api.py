@@ -96,7 +96,9 @@ class TemplateListView(APIView):
     def get(self, request: Request) -> Response:
         actor = actor_from(request)
         mine = Q(owner=None) | Q(owner_id=actor.user_id)
-        return Response([template_out(row) for row in Template.objects.filter(mine).order_by("name")])
+        return Response(
+            [template_out(row) for row in Template.objects.filter(mine).order_by("name")]
+        )
 
 
 class QuoteIn(serializers.Serializer[Any]):

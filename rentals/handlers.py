@@ -25,6 +25,4 @@ def pause_rentals(event: NodeLost) -> None:
 @on(WalletExhausted)
 def stop_rentals(event: WalletExhausted) -> None:
     for subject_id in event.subject_ids:
-        stop_for_exhaustion(
-            actor=Actor.system(), rental_id=uuid.UUID(subject_id), at=event.at
-        )
+        stop_for_exhaustion(actor=Actor.system(), rental_id=uuid.UUID(subject_id), at=event.at)

@@ -149,9 +149,9 @@ def pause_node(node_id: uuid.UUID, last_beat: int) -> None:
     """Stop the meters of every running rental on a lost node at its last beat."""
     for rental_id in _running_on(node_id):
         services.pause_billing(actor=Actor.system(), rental_id=rental_id, at=last_beat)
-    for rental_id in Rental.objects.filter(
-        node_id=node_id, state=State.STOPPING.value
-    ).values_list("pk", flat=True):
+    for rental_id in Rental.objects.filter(node_id=node_id, state=State.STOPPING.value).values_list(
+        "pk", flat=True
+    ):
         advance(rental_id)
 
 

@@ -59,7 +59,9 @@ def public_ssh_key() -> str:
     return key.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode() + " test"
 
 
-def facts(*, gpus: int = 0, cores: int = 8, memory_mib: int = 16_384, disk_gb: int = 100) -> HostFacts:
+def facts(
+    *, gpus: int = 0, cores: int = 8, memory_mib: int = 16_384, disk_gb: int = 100
+) -> HostFacts:
     """Return what a machine of this size would say of itself."""
     return HostFacts(
         hostname="atlas",

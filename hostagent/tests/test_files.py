@@ -67,7 +67,9 @@ def test_a_proxy_name_carries_node_workload_generation_and_port() -> None:
 
 
 def test_the_rules_close_what_is_private_and_let_the_resolvers_through() -> None:
-    found = netpol.resolvers("nameserver 10.0.0.2\nnameserver 127.0.0.53\nnameserver fe80::1%eth0\n")
+    found = netpol.resolvers(
+        "nameserver 10.0.0.2\nnameserver 127.0.0.53\nnameserver fe80::1%eth0\n"
+    )
     assert found == ["10.0.0.2"]
     rules = netpol.ruleset(found)
     assert rules.index("10.0.0.2") < rules.index("169.254.0.0/16")

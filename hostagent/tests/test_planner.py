@@ -45,7 +45,11 @@ def test_every_wish_is_reached_in_a_few_steps_and_the_plan_is_then_empty(
         facts = apply(action, facts)
     assert plan(wish, facts) is Action.NOTHING
     if wish is Wish.ABSENT:
-        assert (facts.container, facts.any_tunnel, facts.leftovers) == (Container.NONE, False, False)
+        assert (facts.container, facts.any_tunnel, facts.leftovers) == (
+            Container.NONE,
+            False,
+            False,
+        )
     if wish is Wish.STOPPED:
         assert facts.container is not Container.RUNNING
         assert not facts.any_tunnel

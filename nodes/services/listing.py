@@ -78,9 +78,11 @@ def is_full(node: Node) -> bool:
     held = Allocation.objects.filter(node=node, released_at=None)
     if node.tier == "CPU":
         return held.exists()
-    return not Gpu.objects.filter(node=node, present=True).exclude(
-        allocations__released_at=None, allocations__isnull=False
-    ).exists()
+    return (
+        not Gpu.objects.filter(node=node, present=True)
+        .exclude(allocations__released_at=None, allocations__isnull=False)
+        .exists()
+    )
 
 
 def _why_hidden(node: Node) -> str:

@@ -77,6 +77,8 @@ def reconcile_ports(*, server_name: str, proxied: set[int]) -> int:
     waiting = PortLease.objects.filter(server__name=server_name, released_at__isnull=False)
     waiting.filter(port__in=proxied).update(released_at=now)
     over = now - dt.timedelta(seconds=settings.DC.port_quarantine_seconds)
-    return waiting.exclude(port__in=proxied).filter(released_at__lte=over).update(
-        workload=None, container_port=None, released_at=None, free_at=now
+    return (
+        waiting.exclude(port__in=proxied)
+        .filter(released_at__lte=over)
+        .update(workload=None, container_port=None, released_at=None, free_at=now)
     )

@@ -22,7 +22,9 @@ from rentals.services.renting import COMPUTE_HOLD_SECONDS
 
 def _steered(actor: Actor, rental_id: uuid.UUID, action: Action) -> Rental:
     actor.require("rental:manage")
-    rental = Rental.objects.of_renter(actor).lock().select_related("node").filter(pk=rental_id).first()
+    rental = (
+        Rental.objects.of_renter(actor).lock().select_related("node").filter(pk=rental_id).first()
+    )
     if rental is None:
         raise NotFound("rental_unknown", "You have no such rental.")
     if action not in actions(State(rental.state)):
@@ -54,9 +56,7 @@ def start_rental(*, actor: Actor, rental_id: uuid.UUID) -> Rental:
         actor=actor, workload_id=rental.workload_id, wish=Wish.RUNNING, reason="started by renter"
     )
     node.refresh_from_db()
-    nodes.allocate(
-        node=node, workload=workload, gpu_count=rental.gpu_count, disk_gb=rental.disk_gb
-    )
+    nodes.allocate(node=node, workload=workload, gpu_count=rental.gpu_count, disk_gb=rental.disk_gb)
     hold = billing.place_hold(
         actor=actor,
         owner_id=rental.renter_id,
@@ -82,7 +82,13 @@ def end_rental(*, actor: Actor, rental_id: uuid.UUID) -> Rental:
 
 @transaction.atomic
 def fail_rental(
-    *, actor: Actor, rental_id: uuid.UUID, party: str, code: str, message: str, at: int | None = None
+    *,
+    actor: Actor,
+    rental_id: uuid.UUID,
+    party: str,
+    code: str,
+    message: str,
+    at: int | None = None,
 ) -> None:
     """End a rental that cannot go on, whose side it is on, billed up to `at` (epoch seconds; now)."""
     rental = lock_rental(rental_id)

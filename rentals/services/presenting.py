@@ -83,7 +83,9 @@ def _pulling(rental: Rental) -> Description:
     pull = observed.get("pull") or {}
     current, total = pull.get("current"), pull.get("total")
     if current is None:
-        return Description("Downloading image", "Asking the registry. You pay nothing yet.", "waiting")
+        return Description(
+            "Downloading image", "Asking the registry. You pay nothing yet.", "waiting"
+        )
     done = f"{current / 1e9:.2f}" + (f" of {total / 1e9:.2f}" if total else "")
     return Description(
         "Downloading image", f"{done} GB so far. You pay nothing yet.", "waiting", current, total
@@ -118,7 +120,9 @@ def _ended(rental: Rental) -> Description:
     }.get(str(end.get("party")), "Ended")
     if end.get("code") == "balance_used_up":
         label = "Ended: balance used up"
-    return Description(label, str(end.get("message", "")), "neutral" if label == "Ended" else "failed")
+    return Description(
+        label, str(end.get("message", "")), "neutral" if label == "Ended" else "failed"
+    )
 
 
 def rental_actions(rental: Rental) -> list[ActionOut]:
