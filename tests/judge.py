@@ -13,14 +13,15 @@ import time
 import django
 import docker
 
+django.setup()
+
+from audit import services as audit  # noqa: E402  # models need the set-up
+from tests import invariants  # noqa: E402
+
 PATIENCE_SECONDS = 20.0
 
 
 def main() -> int:
-    django.setup()
-    from audit import services as audit
-    from tests import invariants
-
     engine = docker.DockerClient(base_url=os.environ["DOCKER_HOST"])
     deadline = time.monotonic() + PATIENCE_SECONDS
     problems = ["never looked"]

@@ -35,7 +35,7 @@ SHORT = {
 }
 
 
-def wait_for(look: Callable[[], T], *, seconds: float, what: str) -> T:
+def wait_for(look: Callable[[], T | None], *, seconds: float, what: str) -> T:
     """Return the first true answer of `look`; fail with `what` when there is none in time."""
     deadline = time.monotonic() + seconds
     while True:
@@ -112,7 +112,7 @@ class Platform:
 
     def rent(self, template: str = "debian-ssh") -> str:
         """Rent as alice; return the rental's id."""
-        assert self.ssh_key
+        assert self.ssh_key.exists()
         body = {"quote_id": self.quote(template=template)["id"]}
         headers = {"Idempotency-Key": str(uuid.uuid4())}
         answer = self.call("alice", "POST", "rentals/", json=body, headers=headers)

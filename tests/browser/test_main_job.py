@@ -39,7 +39,14 @@ def test_alice_rents_logs_in_stops_and_sees_a_bill_that_adds_up(site: Platform, 
 
     line = page.inner_text("#ssh-line")
     words = line.split()
-    options = ["-i", str(key), "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"]
+    options = [
+        "-i",
+        str(key),
+        "-o",
+        "StrictHostKeyChecking=no",
+        "-o",
+        "UserKnownHostsFile=/dev/null",
+    ]
     done = subprocess.run(
         [*words[:1], *options, *words[1:], "echo works-$((6*7))"],
         capture_output=True,
@@ -65,7 +72,7 @@ def test_alice_rents_logs_in_stops_and_sees_a_bill_that_adds_up(site: Platform, 
     page.goto(f"{site.url}/fleet/")
     assert "this-machine" in page.inner_text("#fleet")
     page.goto(f"{site.url}/earnings/")
-    earned = Decimal((page.get_attribute("[data-total]", "data-total") or "0"))
+    earned = Decimal(page.get_attribute("[data-total]", "data-total") or "0")
     assert Decimal(0) < earned < total
 
     page.click("text=Sign out")
@@ -93,7 +100,7 @@ def watch(page: Page, *, until: str, seconds: float = 60) -> list[str]:
 def test_a_nudge_reaches_the_page_within_a_second_and_without_polling(
     site: Platform, page: Page
 ) -> None:
-    assert site.ssh_key
+    assert site.ssh_key.exists()
     rental_id = site.rent()
     site.wait_state(rental_id, "running")
     sign_in(page, site, "alice")
