@@ -7,16 +7,28 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.decorators import login_required
+from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.views.decorators.http import require_POST
 
 from accounts.actors import Actor
 from accounts.services import actor_of_request
-from core import money
+from core import clock, money
 from core.errors import NotFound
 from nodes import services
 from nodes.forms import NodeKeyForm, PricesForm
-from nodes.models import Allocation, Node, Offer, Workload
+from nodes.machine import NodeStatus
+from nodes.models import Allocation, Node, NodeKey, Offer, Workload
+
+TONES = {
+    NodeStatus.ONLINE: "usable",
+    NodeStatus.BUSY: "usable",
+    NodeStatus.MAINTENANCE: "neutral",
+    NodeStatus.DRAINING: "waiting",
+    NodeStatus.SUSPECT: "waiting",
+    NodeStatus.OFFLINE: "failed",
+}
 
 
 def _machines(actor: Actor) -> list[dict[str, Any]]:
@@ -29,6 +41,8 @@ def _row(node: Node) -> dict[str, Any]:
     failing = [check["check"] for check in node.checks if not check["passed"]]
     return {
         "node": node,
+        "tone": TONES[NodeStatus(node.status)],
+        "memory_gib": node.memory_mib // 1024,
         "listed": "yes"
         if offer and offer.listed
         else f"no: {offer.hidden_because}"
@@ -53,9 +67,25 @@ def fleet(request: HttpRequest) -> HttpResponse:
         "machines": _machines(actor),
         "form": form,
         "plain": plain,
+        "keys": _open_keys(actor),
         "server": settings.DC.public_url,
     }
     return render(request, "nodes/fleet.html", context)
+
+
+def _open_keys(actor: Actor) -> list[NodeKey]:
+    """Keys that a machine uses or still can."""
+    usable = Q(node__isnull=False) | Q(expires_at__gt=clock.now())
+    keys = NodeKey.objects.visible_to(actor).filter(usable, revoked_at=None)
+    return list(keys.select_related("node").order_by("-created_at")[:100])
+
+
+@login_required
+@require_POST
+def node_key_revoke(request: HttpRequest, key_id: uuid.UUID) -> HttpResponse:
+    """Make a node key useless."""
+    services.revoke_node_key(actor=actor_of_request(request), key_id=key_id)
+    return redirect("fleet")
 
 
 @login_required
@@ -79,8 +109,18 @@ def machine(request: HttpRequest, node_id: uuid.UUID) -> HttpResponse:
         services.set_prices(actor=actor, node_id=node.pk, **form.cleaned_data)
         return redirect("machine", node.pk)
     workloads = Workload.objects.filter(node=node).order_by("-created_at")[:50]
-    context = {"node": node, "form": form, "workloads": workloads}
+    tone = TONES[NodeStatus(node.status)]
+    context = {"node": node, "tone": tone, "form": form, "workloads": workloads}
     return render(request, "nodes/machine.html", context)
+
+
+@login_required
+@require_POST
+def machine_drain(request: HttpRequest, node_id: uuid.UUID) -> HttpResponse:
+    """Take no new rentals, or take them again."""
+    draining = request.POST.get("draining") == "yes"
+    services.drain_node(actor=actor_of_request(request), node_id=node_id, draining=draining)
+    return redirect("machine", node_id)
 
 
 def _prices(node: Node) -> dict[str, str]:
