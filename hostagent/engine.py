@@ -64,9 +64,16 @@ class Engine:
 
     def __init__(self, node_id: str, *, base_url: str | None = None) -> None:
         self.node_id = node_id
-        address = base_url or os.environ.get("DOCKER_HOST") or None
-        self.api = docker.APIClient(base_url=address, timeout=60, version="1.41")
+        self._address = base_url or os.environ.get("DOCKER_HOST") or None
+        self._api: docker.APIClient | None = None
         self._subnets = threading.Lock()
+
+    @property
+    def api(self) -> docker.APIClient:
+        """The client, in the version that this engine speaks: asked at first use, when it answers."""
+        if self._api is None:
+            self._api = docker.APIClient(base_url=self._address, timeout=60, version="auto")
+        return self._api
 
     @_calls
     def info(self) -> dict[str, Any]:
