@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -13,6 +14,7 @@ from django.views.decorators.http import require_POST
 from accounts.actors import Actor
 from accounts.services import actor_of_request
 from audit import services as audit
+from audit.models import AuditEvent
 from billing import services as billing
 from core import clock, money
 from core.errors import NotFound
@@ -25,6 +27,18 @@ VERBS = {
     "stop": services.stop_rental,
     "start": services.start_rental,
     "end": services.end_rental,
+}
+# The audit log's verbs in the words of the page.
+STEPS = {
+    "rental.reserved": "Reserved",
+    "rental.pulling": "Downloading the image",
+    "rental.starting": "Starting",
+    "rental.running": "Running",
+    "rental.unreachable": "Not answering; the meter stopped",
+    "rental.reachable": "Answering again",
+    "rental.stopping": "Stopping",
+    "rental.stopped": "Stopped, disk kept",
+    "rental.ended": "Ended",
 }
 
 
@@ -76,18 +90,25 @@ def quote(request: HttpRequest, quote_id: uuid.UUID) -> HttpResponse:
     return render(request, "rentals/quote.html", context)
 
 
+def _step(event: AuditEvent) -> dict[str, Any]:
+    return {"at": event.at, "what": STEPS.get(event.verb, event.verb), "who": event.actor_label}
+
+
 def _instance(rental: Rental) -> dict[str, Any]:
     balance = billing.balance_of(owner_id=rental.renter_id)
+    bill = billing.bill_of(subject_id=rental.pk)
     told = services.describe(rental)
     return {
         "rental": rental,
         "told": told,
         "ssh_command": services.ssh_command(rental),
         "hourly": price_out(rental.compute_rate, rental.storage_rate)["hourly"],
-        "cost": _cost(rental),
+        "cost": money.decimal_string(bill.total),
+        "burn": sum(line.rate for line in bill.lines if line.ended is None),
         "available": money.decimal_string(balance.available),
         "actions": services.rental_actions(rental),
-        "timeline": audit.timeline(subject_id=rental.pk),
+        "timeline": [_step(event) for event in audit.timeline(subject_id=rental.pk)],
+        "origin": settings.DC.public_url,
     }
 
 

@@ -1,6 +1,10 @@
 import "htmx.org";
-import { startLive } from "./live.js";
+import { startAsking } from "./ask.js";
 import { startCopying } from "./copy.js";
+import { startLive } from "./live.js";
+import { startTimes } from "./times.js";
 
-startLive();
+startAsking();
 startCopying();
+startLive();
+startTimes();

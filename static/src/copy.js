@@ -3,10 +3,14 @@ export function startCopying() {
   document.addEventListener("click", async (event) => {
     const button = event.target.closest("[data-copy]");
     if (!button) return;
-    const text = document.getElementById(button.dataset.copy).textContent.trim();
-    await navigator.clipboard.writeText(text);
-    const before = button.textContent;
+    const source = document.getElementById(button.dataset.copy);
+    if (!navigator.clipboard) {
+      // Plain http beyond this machine has no clipboard: select the line, so that one key copies it.
+      window.getSelection().selectAllChildren(source);
+      return;
+    }
+    await navigator.clipboard.writeText(source.textContent.trim());
     button.textContent = "copied";
-    setTimeout(() => { button.textContent = before; }, 1500);
+    setTimeout(() => { button.textContent = "Copy"; }, 1500);
   });
 }
