@@ -15,7 +15,7 @@ FORBIDDEN = {
     "the host of a package registry": r"pyp[i]\.org|pythonhoste[d]\.org|registry\.npmj[s]|"
     r"(?:proxy|sum)\.golan[g]\.org|gcr[.]io|index\.docke[r]",
     "an address with a password": r"[a-z]+://[\w.-]+:(?!password@)[\w-]{6,}[@]",
-    "a private key": r"-----BEGIN [A-Z ]*PRIVAT[E] KEY-----",
+    "a private key": r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?:\s|\\n)*[A-Za-z0-9+/]{40}",
     "a lock made from a folder of wheels": r"^--find-link[s]",
 }
 # Sums of Go modules name modules, not hosts to fetch from.
