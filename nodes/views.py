@@ -50,7 +50,7 @@ def _row(node: Node) -> dict[str, Any]:
         else "no",
         "rented": Allocation.objects.filter(node=node, released_at=None).count(),
         "hourly": money.decimal_string(rate * money.SECONDS_PER_HOUR),
-        "checks": ", ".join(failing) or "all pass",
+        "checks": f"not met: {', '.join(failing)}" if failing else "all pass",
     }
 
 
