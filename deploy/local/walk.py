@@ -114,9 +114,12 @@ class Walk:
         try:
             self._wait_running(rental["id"])
             self._log_in(rental["ssh"]["command"])
-        finally:
-            self._end(rental["id"])
-            self.alice.client.delete(f"/ssh-keys/{key}/")
+        except WalkFailed:
+            # Nothing goes on costing; what failed matters more than whether this succeeds.
+            self.alice.client.post(f"/rentals/{rental['id']}/end/", json={})
+            raise
+        self._end(rental["id"])
+        self.alice.client.delete(f"/ssh-keys/{key}/")
         self._check_bill(rental["id"])
         self._check_purses(rental["id"], Decimal(wallet["total"]), earned)
 
