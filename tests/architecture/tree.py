@@ -50,7 +50,9 @@ class Source:
 @functools.cache
 def tracked() -> tuple[Path, ...]:
     """Return every file that git knows or would add, relative to the root."""
-    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    # Whoever owns the clone: it may have been mounted into a container.
+    trusting = ["git", "-c", f"safe.directory={ROOT}"]
+    command = [*trusting, "ls-files", "--cached", "--others", "--exclude-standard"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     return tuple(path for path in map(Path, done.stdout.splitlines()) if (ROOT / path).is_file())
 
