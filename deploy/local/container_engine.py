@@ -94,6 +94,17 @@ def own_engine_command(*, socket_path: Path, data: Path, run: Path) -> list[str]
     return ["sh", "-c", 'rm -f "$0"; exec dockerd "$@"', str(pid_file), *options]
 
 
+def own_engine_environment() -> dict[str, str]:
+    """Return what an engine inside a container needs: kernel settings are read-only there.
+
+    Engines of 28 and newer refuse to start a container whose IPv6 they cannot switch off that way. It
+    stays closed all the same: the agent's own firewall table drops it, and a canary proves that.
+    """
+    if os.statvfs("/proc/sys").f_flag & os.ST_RDONLY:
+        return {"DOCKER_ALLOW_IPV6_ON_IPV4_INTERFACE": "1"}
+    return {}
+
+
 def data_root(usual: Path, others: Sequence[Path]) -> Path:
     """Return where an engine of our own keeps its layers: `usual`, unless only another can be layered.
 
