@@ -96,6 +96,8 @@ class Agent:
             await asyncio.sleep(ENGINE_PAUSE_SECONDS)
 
     async def _hello(self, challenge: Challenge) -> Message:
+        # Until the welcome there is no session: a report with the old epoch would be void.
+        self.epoch = 0
         info = await asyncio.to_thread(self.engine.info)
         statement = session_statement(
             deployment=self.membership.deployment,

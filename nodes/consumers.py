@@ -101,9 +101,10 @@ class AgentConsumer(AsyncConsumer):
         return True
 
     async def _heartbeat(self, beat: Heartbeat) -> None:
-        behind = gateway.is_behind(self.link, beat)
+        if not gateway.is_current(self.link, beat):
+            return
         hub.beat(self.link.node_id, self.link.epoch)
-        if behind:
+        if gateway.is_behind(self.link, beat):
             async with self._lock:
                 await self._say(await database_sync_to_async(gateway.tell_all)(self.link))
 

@@ -79,18 +79,24 @@ def handle(link: AgentLink, message: AgentMessage) -> list[PlatformMessage]:
     if not link.epoch:
         raise Unauthenticated("hello_expected", "Answer the challenge with `hello` first.")
     if isinstance(message, Observed):
-        with transaction.atomic():
-            current = message.epoch == link.epoch and services.record_observed(
-                node_id=link.node_id, epoch=link.epoch, reports=message.workloads
-            )
-        if not current:
-            raise Fenced
+        _observed(link, message)
         return []
     if isinstance(message, Ack):
         services.record_ack(
             node_id=link.node_id, epoch=message.epoch, generation=message.generation
         )
     return []
+
+
+def _observed(link: AgentLink, message: Observed) -> None:
+    if message.epoch != link.epoch:
+        return  # written for an older session: void, and the welcome has asked for everything again
+    with transaction.atomic():
+        current = services.record_observed(
+            node_id=link.node_id, epoch=link.epoch, reports=message.workloads
+        )
+    if not current:
+        raise Fenced
 
 
 def _hello(link: AgentLink, hello: Hello) -> list[PlatformMessage]:
@@ -105,10 +111,13 @@ def _hello(link: AgentLink, hello: Hello) -> list[PlatformMessage]:
     return [welcome]
 
 
+def is_current(link: AgentLink, beat: Heartbeat) -> bool:
+    """Whether this heartbeat is of this very session; one of an older epoch is void. No I/O."""
+    return beat.epoch == link.epoch and beat.node_id == link.node_id
+
+
 def is_behind(link: AgentLink, beat: Heartbeat) -> bool:
-    """Whether this heartbeat shows that the agent has not what it was told. Raises Fenced. No I/O."""
-    if beat.epoch != link.epoch or beat.node_id != link.node_id:
-        raise Fenced
+    """Whether this heartbeat shows that the agent has not what it was told. No I/O."""
     return beat.generation != link.told_generation
 
 
