@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 
 USUAL_SOCKET = Path("/var/run/docker.sock")
 DOCKER0 = Path("/sys/class/net/docker0")
+# The first Docker that will not start a container whose IPv6 it cannot switch off.
+STRICT_ABOUT_IPV6 = 26
 
 
 class EngineAbsent(Exception):
@@ -94,15 +96,22 @@ def own_engine_command(*, socket_path: Path, data: Path, run: Path) -> list[str]
     return ["sh", "-c", 'rm -f "$0"; exec dockerd "$@"', str(pid_file), *options]
 
 
-def own_engine_environment() -> dict[str, str]:
-    """Return what an engine inside a container needs: kernel settings are read-only there.
+def obstacle(docker_host: str) -> str:
+    """Return in plain words why an engine of our own cannot start containers here; else nothing.
 
-    Engines of 28 and newer refuse to start a container whose IPv6 they cannot switch off that way. It
-    stays closed all the same: the agent's own firewall table drops it, and a canary proves that.
+    Newer engines refuse a container whose IPv6 they cannot switch off, and inside a container the
+    kernel's settings are read-only unless it was started otherwise.
     """
-    if os.statvfs("/proc/sys").f_flag & os.ST_RDONLY:
-        return {"DOCKER_ALLOW_IPV6_ON_IPV4_INTERFACE": "1"}
-    return {}
+    version = str((ask(docker_host, "/version") or {}).get("Version", "0"))
+    major = version.partition(".")[0]
+    read_only = bool(os.statvfs("/proc/sys").f_flag & os.ST_RDONLY)
+    if not read_only or not major.isdigit() or int(major) < STRICT_ABOUT_IPV6:
+        return ""
+    return (
+        f"This is a container with a read-only /proc/sys, and Docker {version} cannot start containers "
+        "in such a one.\nStart the outer container with --security-opt systempaths=unconfined, "
+        "or set DOCKER_HOST to an engine outside."
+    )
 
 
 def data_root(usual: Path, others: Sequence[Path]) -> Path:

@@ -178,7 +178,6 @@ def _engine(facts: Facts) -> Program:
             run=run,
         ),
         FOUNDATION,
-        environment=container_engine.own_engine_environment(),
         ready=lambda: container_engine.answers(facts.docker_host),
         stop_seconds=40,
     )

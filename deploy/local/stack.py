@@ -79,6 +79,8 @@ class Stack:
         foundations = ["postgres", "redis", "registry"]
         foundations += ["dockerd"] if self.facts.owns_engine else []
         self.supervisor.launch(*foundations)
+        if self.facts.owns_engine and (why := container_engine.obstacle(self.facts.docker_host)):
+            raise StackError(why)
         with ThreadPoolExecutor(2) as pool:
             published = pool.submit(self._publish_image, say)
             say("database: migrations and the cast")
