@@ -160,15 +160,20 @@ def _machinery(facts: Facts) -> list[Program]:
     return programs
 
 
-def _engine(facts: Facts) -> Program:
-    run = facts.places.run / "docker"
-    run.mkdir(exist_ok=True)
+def engine_data(facts: Facts) -> Path:
+    """Return where an engine of our own keeps its layers."""
     # In a container whose own disk is an overlay these two may be real ones.
     others = [Path("/var/lib/docker"), CHECKOUT / ".local"]
     known = f"dcompute-{facts.places.state.name}"
-    data = container_engine.data_root(
+    return container_engine.data_root(
         facts.places.state / "docker", [folder / known for folder in others]
     )
+
+
+def _engine(facts: Facts) -> Program:
+    run = facts.places.run / "docker"
+    run.mkdir(exist_ok=True)
+    data = engine_data(facts)
     data.mkdir(mode=0o710, parents=True, exist_ok=True)
     return Program(
         "dockerd",

@@ -26,6 +26,7 @@ from deploy.local.programs import (
     StackConfig,
     agent_environment,
     all_programs,
+    engine_data,
     platform_environment,
 )
 from deploy.local.supervise import Supervisor
@@ -113,7 +114,10 @@ class Stack:
 
     def remove(self) -> None:
         """Delete the state of a stopped stack (tests)."""
-        for folder in (self.places.state, self.places.run):
+        folders = [self.places.state, self.places.run]
+        folders += [engine_data(self.facts)] if self.facts.owns_engine else []
+        for folder in folders:
+            _unmount_below(folder)
             shutil.rmtree(folder, ignore_errors=True)
 
     def pid(self, name: str) -> int | None:
@@ -223,6 +227,15 @@ class Stack:
         """Return the id under which the agent of this stack joined; None before that."""
         membership = self.facts.agent_state / "membership.json"
         return str(json.loads(membership.read_text())["node_id"]) if membership.exists() else None
+
+
+def _unmount_below(folder: Path) -> None:
+    """Let go of what a killed engine left mounted there."""
+    lines = Path("/proc/self/mounts").read_text().splitlines()
+    mounted = [Path(line.split()[1]) for line in lines]
+    for path in reversed(mounted):
+        if path == folder or folder in path.parents:
+            subprocess.run(["umount", "--lazy", str(path)], capture_output=True, check=False)
 
 
 def _lock(path: Path) -> IO[str]:
