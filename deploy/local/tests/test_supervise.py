@@ -96,7 +96,11 @@ folder = Path(sys.argv[1])
 supervisor = Supervisor(run=folder, logs=folder, programs=[Program("sleeper", ["sleep", "600"], 10)])
 supervisor.start()
 supervisor.launch("sleeper")
-print(supervisor.pid("sleeper"), supervisor._process.pid, flush=True)
+pid = supervisor.pid("sleeper")
+# setpriv ties the program to the supervisor just before it becomes the program.
+while Path(f"/proc/{pid}/comm").read_text().strip() != "sleep":
+    time.sleep(0.01)
+print(pid, supervisor._process.pid, flush=True)
 time.sleep(600)
 """
 
