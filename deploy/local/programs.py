@@ -193,8 +193,11 @@ def _platform(facts: Facts) -> list[Program]:
     beat = facts.places.state_folder("beat") / "schedule"
     asgi = ["-m", "daphne", "-b", "127.0.0.1", "-p", str(ports.web), "marketplace.asgi:application"]
     reloading = [MANAGE, "runserver", f"127.0.0.1:{ports.web}"]
-    worker = ["-m", "celery", "-A", "marketplace", "worker", "-B", "-P", "threads", "-c", "4"]
-    worker += ["-l", "INFO", "--without-gossip", "--without-mingle", "-s", str(beat)]
+    celery = ["-m", "celery", "-A", "marketplace"]
+    worker = [*celery, "worker", "-P", "threads", "-c", "4", "-l", "INFO"]
+    worker += ["--without-gossip", "--without-mingle"]
+    # The clock is a program of its own: inside the worker it would be a child that a kill leaves behind.
+    clock = [*celery, "beat", "-l", "INFO", "-s", str(beat), "--pidfile="]
 
     def python(name: str, *words: str, port: int | None = None) -> Program:
         return Program(
@@ -210,6 +213,7 @@ def _platform(facts: Facts) -> list[Program]:
         python("gateway", MANAGE, "agent_gateway", port=ports.gateway),
         python("gate", MANAGE, "frps_gate", port=ports.gate),
         python("worker", *worker),
+        python("beat", *clock),
     ]
 
 

@@ -87,8 +87,8 @@ class Stack:
             say("database: migrations and the cast")
             self.manage("migrate", "--no-input", "-v", "0")
             cast: dict[str, Any] = self._set_up_cast()
-            say("web, agent gateway, gate, frps, worker")
-            self.supervisor.launch("web", "gateway", "gate", "frps", "worker")
+            say("web, agent gateway, gate, frps, worker, beat")
+            self.supervisor.launch("web", "gateway", "gate", "frps", "worker", "beat")
             published.result()
         if self.config.with_agent:
             say("the agent of this machine")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -11,6 +12,9 @@ from deploy.local.places import CHECKOUT, Artifacts, cache_home
 
 # The tiers in the order in which they run: fast ones first.
 TIERS = ("unit", "service", "system", "browser", "crash")
+# A killed program cannot tell what it ran, so the crash tier is not measured.
+MEASURED = ("unit", "service", "system", "browser")
+COVERAGE_PERCENT = 90
 BENCHES = CHECKOUT / "bench"
 
 
@@ -25,20 +29,38 @@ def main(arguments: list[str]) -> int:
 
 
 def _test(names: list[str]) -> int:
-    results = {tier: _tier(tier) for tier in TIERS if not names or tier in names}
+    """Run the tiers; a run of all of them also has to reach the coverage that the product needs."""
+    # Programs that tests start live in other folders and write beside this file.
+    folder = cache_home() / "coverage" / hashlib.sha256(str(CHECKOUT).encode()).hexdigest()[:8]
+    folder.mkdir(parents=True, exist_ok=True)
+    os.environ["COVERAGE_FILE"] = str(folder / "data")
+    if not names:
+        _coverage("erase")
+    results = {tier: _tier(tier, measured=not names) for tier in TIERS if not names or tier in names}
+    if not names:
+        results["coverage"] = _coverage("report", f"--fail-under={COVERAGE_PERCENT}")
     print("\n" + "\n".join(f"  {tier:<9} {result}" for tier, result in results.items()))
     return 0 if all(result.startswith("passed") for result in results.values()) else 1
 
 
-def _tier(tier: str) -> str:
+def _tier(tier: str, *, measured: bool) -> str:
     """Run one tier; return what became of it. A tier without tests fails: nothing was proven."""
     print(f"\n== {tier}", flush=True)
     began = time.monotonic()
     folder = cache_home() / "pytest"
     command = [sys.executable, "-m", "pytest", "-m", tier, "-o", f"cache_dir={folder}"]
+    if measured and tier in MEASURED:
+        command += ["--cov", "--cov-append", "--cov-report="]
     done = subprocess.run(command, check=False)
     verdict = {0: "passed", 5: "has no tests"}.get(done.returncode, "FAILED")
     return f"{verdict}, {time.monotonic() - began:.0f} s"
+
+
+def _coverage(*words: str) -> str:
+    """Run coverage's own command; return what became of it."""
+    print(f"\n== coverage {words[0]}", flush=True)
+    done = subprocess.run([sys.executable, "-m", "coverage", *words], check=False)
+    return "passed" if done.returncode == 0 else f"FAILED, less than {COVERAGE_PERCENT} %"
 
 
 def _bench(names: list[str]) -> int:

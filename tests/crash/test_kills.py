@@ -12,7 +12,7 @@ from docker.errors import APIError, ImageNotFound
 
 from tests.stacks import Platform, wait_for
 
-PROGRAMS = ["agent", "frpc", "frps", "gate", "gateway", "worker", "web"]
+PROGRAMS = ["agent", "frpc", "frps", "gate", "gateway", "worker", "beat", "web"]
 MOMENTS = ["committed", "pulling", "starting", "running", "stopping"]
 
 

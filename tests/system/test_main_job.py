@@ -65,7 +65,8 @@ def test_the_main_job_with_a_pull_ssh_stop_start_end_and_a_bill_that_adds_up(
     assert max(pulled) > 10_000_000
     done = site.ssh(rental, "echo hello from $(id -un)")
     assert done.stdout == "hello from root\n", done.stderr
-    site.ssh(rental, "echo kept > /root/file")
+    # At least one whole second of use, so that there is something to bill.
+    site.ssh(rental, "echo kept > /root/file; sleep 1.1")
     assert site.act(rental_id, "stop").status_code == 200
     site.wait_state(rental_id, "stopped")
     assert site.act(rental_id, "start").status_code == 200
