@@ -1,13 +1,18 @@
 // "Something has changed, look again": the socket brings room names only; each part of the page that
-// shows the room (data-room) gets a `nudge` event, on which htmx fetches its fragment again.
+// shows the room gets a `nudge` event, on which htmx fetches its fragment again. data-room holds one or
+// more names; `rental` means every rental, `rental:ID` one.
 // While the socket is down the page asks by itself every few seconds, and once when it is back.
 
 const POLL_MS = 5000;
 const LONGEST_PAUSE_MS = 30000;
 
+function shows(part, room) {
+  return part.dataset.room.split(" ").some((name) => room === name || room.startsWith(`${name}:`));
+}
+
 function nudge(room) {
   for (const part of document.querySelectorAll("[data-room]")) {
-    if (!room || part.dataset.room === room) part.dispatchEvent(new CustomEvent("nudge"));
+    if (!room || shows(part, room)) part.dispatchEvent(new CustomEvent("nudge"));
   }
 }
 

@@ -122,6 +122,41 @@ def test_a_nudge_reaches_the_page_within_a_second_and_without_polling(
     page.wait_for_selector("[data-state=ended]", timeout=30_000)
 
 
+def test_wallet_list_and_machine_pages_follow_a_rental_by_themselves(
+    site: Platform, page: Page
+) -> None:
+    assert site.ssh_key.exists()
+    sign_in(page, site, "alice")
+    page.goto(f"{site.url}/wallet/")
+    page.wait_for_selector("[data-live]:has-text('live')")
+    before = page.inner_text("#wallet dl")
+    rentals = page.context.new_page()
+    rentals.goto(f"{site.url}/rentals/")
+    rentals.wait_for_selector("[data-live]:has-text('live')")
+    rental_id = site.rent()
+    rentals.wait_for_selector(f"#rentals a[href='/rentals/{rental_id}/']", timeout=5000)
+    page.wait_for_function(
+        "before => document.querySelector('#wallet dl').innerText !== before",
+        arg=before,
+        timeout=5000,
+    )
+    site.wait_state(rental_id, "running")
+    sign_out(page, site)
+    sign_in(page, site, "bob")
+    page.goto(f"{site.url}/fleet/{site.get('bob', 'nodes/')[0]['id']}/")
+    page.wait_for_selector("[data-live]:has-text('live')")
+    shown = f"#machine-rentals tr:has-text('{rental_id[:8]}')"
+    assert "running" in page.inner_text(shown)
+    site.act(rental_id, "end")
+    page.wait_for_selector(f"{shown}:has-text('absent')", timeout=20_000)
+    site.wait_state(rental_id, "ended")
+
+
+def sign_out(page: Page, site: Platform) -> None:
+    page.goto(site.url)
+    page.click("text=Sign out")
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 375])
 def test_pages_have_no_accessibility_violations(
