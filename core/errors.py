@@ -60,3 +60,7 @@ class TooLarge(DomainError):
 
 class RateLimited(DomainError):
     status = 429
+
+
+class Unavailable(DomainError):
+    status = 503

@@ -40,14 +40,17 @@ RESERVED_DISK_GB = 5
 
 def gpu_facts() -> list[GpuFacts]:
     """Return the NVIDIA cards, each value that a card does not support left out; no driver, no cards."""
+    return [_gpu(index) for index in range(_count_cards())]
+
+
+def _count_cards() -> int:
+    """Load the driver's library if it is there; once loaded it stays, because loading can take seconds."""
     try:
+        # Counts its callers, so that calling it again is cheap and finds a driver that came later.
         pynvml.nvmlInit()
+        return int(pynvml.nvmlDeviceGetCount())
     except pynvml.NVMLError:
-        return []
-    try:
-        return [_gpu(index) for index in range(pynvml.nvmlDeviceGetCount())]
-    finally:
-        pynvml.nvmlShutdown()
+        return 0
 
 
 def _ask(call: Any, *arguments: Any) -> Any:
@@ -149,7 +152,13 @@ def _cpu_model() -> str:
 def metrics(storage: Path) -> Metrics:
     """Return the figures of one heartbeat; nothing here blocks."""
     network = psutil.net_io_counters()
+    cards = [_card_metrics(index) for index in range(_count_cards())]
     return Metrics(
+        cpu_temp=_cpu_temperature(),
+        gpu_temp=[card["gpu_temp"] for card in cards],
+        gpu_utilization=[card["gpu_utilization"] for card in cards],
+        gpu_mem_used_mib=[card["gpu_mem_used_mib"] for card in cards],
+        gpu_power_w=[card["gpu_power_w"] for card in cards],
         cpu_util_pct=psutil.cpu_percent(),
         ram_used_mib=psutil.virtual_memory().used // MIB,
         disk_used_gb=shutil.disk_usage(storage).used // GB,
@@ -157,3 +166,24 @@ def metrics(storage: Path) -> Metrics:
         net_rx_bytes=network.bytes_recv,
         net_tx_bytes=network.bytes_sent,
     )
+
+
+def _card_metrics(index: int) -> dict[str, Any]:
+    """Return what one card tells of itself now, under the names of `Metrics`; None for what it does not."""
+    handle = _ask(pynvml.nvmlDeviceGetHandleByIndex, index)
+    use = _ask(pynvml.nvmlDeviceGetUtilizationRates, handle)
+    memory = _ask(pynvml.nvmlDeviceGetMemoryInfo, handle)
+    power = _ask(pynvml.nvmlDeviceGetPowerUsage, handle)
+    return {
+        "gpu_temp": _ask(pynvml.nvmlDeviceGetTemperature, handle, pynvml.NVML_TEMPERATURE_GPU),
+        "gpu_utilization": use and use.gpu,
+        "gpu_mem_used_mib": memory and memory.used // MIB,
+        "gpu_power_w": None if power is None else power / 1000,
+    }
+
+
+def _cpu_temperature() -> float | None:
+    for readings in psutil.sensors_temperatures().values():
+        for reading in readings:
+            return float(reading.current)
+    return None

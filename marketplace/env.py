@@ -54,6 +54,13 @@ class Environment(BaseSettings):
     frps_admin_user: str = "dcompute"
     frps_admin_password: SecretStr = SecretStr("")
 
+    # Telemetry: a file of this machine, unless an InfluxDB is named.
+    telemetry_file: Path = Path("telemetry.sqlite3")
+    influxdb_url: str = ""
+    influxdb_token: SecretStr = SecretStr("")
+    influxdb_org: str = "dcompute"
+    influxdb_bucket: str = "telemetry"
+
     currency: str = "USD"
     fee_bps: int = Field(1000, ge=0, le=10_000)
 
@@ -97,6 +104,12 @@ class Environment(BaseSettings):
         ):
             raise ValueError("a range looks like 20000-32767")
         return value
+
+    @model_validator(mode="after")
+    def _influxdb_has_a_token(self) -> Self:
+        if self.influxdb_url and not self.influxdb_token.get_secret_value():
+            raise ValueError("DC_INFLUXDB_TOKEN is needed with DC_INFLUXDB_URL")
+        return self
 
     @model_validator(mode="after")
     def _production_is_safe(self) -> Self:

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers, status
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
@@ -15,10 +15,10 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts.api import actor_from
-from core import money
-from core.errors import Invalid, NotFound, Unauthenticated
+from core import clock, money
+from core.errors import Invalid, NotFound, Unauthenticated, Unavailable
 from hostagent.protocol import JoinRequest
-from nodes import queries, services
+from nodes import queries, services, telemetry
 from nodes.models import Node, NodeKey, Offer
 
 
@@ -106,6 +106,54 @@ class NodeListView(APIView):
         return Response(
             [node_out(node) for node in Node.objects.visible_to(actor).order_by("name")]
         )
+
+
+class MetricsQuery(serializers.Serializer[Any]):
+    field = serializers.ChoiceField(choices=list(telemetry.FIELDS))
+    gpu = serializers.IntegerField(min_value=0, max_value=63, required=False)
+    minutes = serializers.IntegerField(min_value=1, max_value=7 * 24 * 60, default=60)
+
+
+def metrics_out(
+    node_id: str, *, field: str, minutes: int, gpu: int | None = None
+) -> dict[str, Any]:
+    """Return one series as [epoch seconds, mean] pairs, at most some 360 of them, and its unit."""
+    measurement, unit, _ = telemetry.FIELDS[field]
+    if (measurement == "gpu") != (gpu is not None):
+        raise Invalid("metrics_gpu", "Name a card with `gpu` for gpu_ fields, and for no other.")
+    end = clock.epoch() + 1
+    step = max(10, minutes // 6)
+    try:
+        points = telemetry.store().read(
+            telemetry.Series(node_id, field, gpu), start=end - 60 * minutes, end=end, step=step
+        )
+    except telemetry.TelemetryAway as error:
+        raise Unavailable(
+            "telemetry_away", "The store of measurements does not answer; try again in a minute."
+        ) from error
+    return {"field": field, "unit": unit, "step_seconds": step, "points": points}
+
+
+class NodeMetricsView(APIView):
+    """What one of the caller's machines has measured of itself, as a line for a chart."""
+
+    @extend_schema(
+        operation_id="nodes_metrics",
+        parameters=[
+            OpenApiParameter("field", enum=list(telemetry.FIELDS)),
+            OpenApiParameter("gpu", int, description="index of the card, for fields of cards"),
+            OpenApiParameter("minutes", int, description="how far back, 1 to 10080"),
+        ],
+        responses=OpenApiTypes.OBJECT,
+    )
+    def get(self, request: Request, node_id: uuid.UUID) -> Response:
+        actor = actor_from(request)
+        actor.require("node:manage")
+        if not Node.objects.visible_to(actor).filter(pk=node_id).exists():
+            raise NotFound("node_unknown", "You have no such machine.")
+        asked = MetricsQuery(data=request.query_params)
+        asked.is_valid(raise_exception=True)
+        return Response(metrics_out(str(node_id), **asked.validated_data))
 
 
 class NodeView(APIView):

@@ -7,6 +7,7 @@ urlpatterns = [
     path("offers/<uuid:offer_id>/", api.OfferView.as_view(), name="api_offer"),
     path("nodes/", api.NodeListView.as_view(), name="api_nodes"),
     path("nodes/<uuid:node_id>/", api.NodeView.as_view(), name="api_node"),
+    path("nodes/<uuid:node_id>/metrics/", api.NodeMetricsView.as_view(), name="api_node_metrics"),
     path("nodes/<uuid:node_id>/prices/", api.NodePricesView.as_view(), name="api_node_prices"),
     path("nodes/<uuid:node_id>/drain/", api.NodeDrainView.as_view(), name="api_node_drain"),
     path("nodes/<uuid:node_id>/heartbeat/", api.HeartbeatView.as_view(), name="api_heartbeat"),

@@ -103,7 +103,7 @@ class AgentConsumer(AsyncConsumer):
     async def _heartbeat(self, beat: Heartbeat) -> None:
         if not gateway.is_current(self.link, beat):
             return
-        hub.beat(self.link.node_id, self.link.epoch)
+        hub.beat(self.link.node_id, self.link.epoch, beat.metrics)
         if gateway.is_behind(self.link, beat):
             async with self._lock:
                 await self._say(await database_sync_to_async(gateway.tell_all)(self.link))

@@ -1,6 +1,7 @@
 """All agent connections of one gateway process: nudges in, heartbeats out in batches.
 
 - `beats` collects the last beat of each session in memory; one write every flush empties it.
+- `figures` keeps the newest figures of each node; a store that is away costs figures, nothing else.
 - A Redis channel brings "this node has news"; it may lose messages, so a poll by clock asks the
   database for every connected node's epoch and generation, and does the same with the differences.
 """
@@ -19,12 +20,14 @@ from channels.db import database_sync_to_async
 from django.conf import settings
 from django.db import Error as DatabaseError
 
-from nodes import queries, services
+from hostagent.protocol import Metrics
+from nodes import queries, services, telemetry
 from nodes.events import NEWS_CHANNEL
 
 log = logging.getLogger(__name__)
 
 FLUSH_SECONDS = 1.0
+LINES_PER_WRITE = 5000
 
 
 class Connection(Protocol):
@@ -48,6 +51,7 @@ class Hub:
         self.name = f"{socket.gethostname()}:{os.getpid()}"
         self.connections: dict[str, Connection] = {}
         self.beats: dict[tuple[str, int], float] = {}
+        self.figures: dict[str, tuple[int, Metrics]] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -56,6 +60,7 @@ class Hub:
             loop = asyncio.get_running_loop()
             self._tasks = [
                 loop.create_task(self._forever(self._flush, FLUSH_SECONDS)),
+                loop.create_task(self._forever(self._ship, FLUSH_SECONDS)),
                 loop.create_task(self._forever(self._listen, 0.5)),
                 loop.create_task(self._forever(self._poll, settings.DC.reconcile_seconds)),
             ]
@@ -69,9 +74,11 @@ class Hub:
         if self.connections.get(node_id) is connection:
             del self.connections[node_id]
 
-    def beat(self, node_id: str, epoch: int) -> None:
-        """Note a heartbeat. No I/O."""
-        self.beats[(node_id, epoch)] = time.time()
+    def beat(self, node_id: str, epoch: int, metrics: Metrics) -> None:
+        """Note a heartbeat. No I/O. However many come, a node keeps one set of figures for a flush."""
+        now = time.time()
+        self.beats[(node_id, epoch)] = now
+        self.figures[node_id] = (int(now), metrics)
 
     async def _forever(self, step: object, pause: float) -> None:
         assert callable(step)
@@ -79,7 +86,12 @@ class Hub:
             # An outer loop: the gateway outlives Redis and PostgreSQL.
             try:
                 await step()
-            except (DatabaseError, redis.RedisError, OSError) as error:
+            except (
+                DatabaseError,
+                redis.RedisError,
+                OSError,
+                telemetry.TelemetryAway,
+            ) as error:
                 log.warning("%s: %s", getattr(step, "__name__", step), error)
             await asyncio.sleep(pause)
 
@@ -91,6 +103,17 @@ class Hub:
             except DatabaseError:
                 self.beats = {**beats, **self.beats}
                 raise
+
+    async def _ship(self) -> None:
+        figures, self.figures = self.figures, {}
+        lines = [
+            line
+            for node_id, (at, metrics) in figures.items()
+            for line in telemetry.lines_of(node_id, metrics, at)
+        ]
+        for first in range(0, len(lines), LINES_PER_WRITE):
+            batch = lines[first : first + LINES_PER_WRITE]
+            await asyncio.to_thread(telemetry.store().write, batch)
 
     async def _listen(self) -> None:
         client = redis.Redis.from_url(settings.REDIS_URL, socket_timeout=None)

@@ -101,6 +101,7 @@ def platform_environment(facts: Facts) -> dict[str, str]:
         "DC_TUNNEL_SERVER_NAME": SERVER_NAME,
         "DC_FRPS_TOKEN": keys.frps_token,
         "DC_FRPS_ADMIN_URL": f"http://127.0.0.1:{ports.frps_admin}",
+        "DC_TELEMETRY_FILE": str(facts.places.state_folder("telemetry") / "telemetry.sqlite3"),
         "DC_FRPS_ADMIN_PASSWORD": keys.frps_admin_password,
         "DJANGO_SETTINGS_MODULE": "marketplace.settings",
         "PYTHONUNBUFFERED": "1",

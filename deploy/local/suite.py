@@ -36,7 +36,9 @@ def _test(names: list[str]) -> int:
     os.environ["COVERAGE_FILE"] = str(folder / "data")
     if not names:
         _coverage("erase")
-    results = {tier: _tier(tier, measured=not names) for tier in TIERS if not names or tier in names}
+    results = {
+        tier: _tier(tier, measured=not names) for tier in TIERS if not names or tier in names
+    }
     if not names:
         results["coverage"] = _coverage("report", f"--fail-under={COVERAGE_PERCENT}")
     print("\n" + "\n".join(f"  {tier:<9} {result}" for tier, result in results.items()))

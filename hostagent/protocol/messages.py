@@ -141,10 +141,11 @@ class Metrics(Value, kw_only=True):
     ram_used_mib: Count = 0
     disk_used_gb: Count = 0
     load_1m: float = 0.0
-    gpu_temp: list[float] = []
-    gpu_utilization: list[float] = []
-    gpu_mem_used_mib: list[int] = []
-    gpu_power_w: list[float] = []
+    # One entry a card, in the order of `index`; null for what a card does not tell.
+    gpu_temp: Annotated[list[float | None], Meta(max_length=64)] = []
+    gpu_utilization: Annotated[list[float | None], Meta(max_length=64)] = []
+    gpu_mem_used_mib: Annotated[list[int | None], Meta(max_length=64)] = []
+    gpu_power_w: Annotated[list[float | None], Meta(max_length=64)] = []
     rental_cpu_pct: dict[str, float] = {}
     rental_mem_mib: dict[str, int] = {}
     net_rx_bytes: Count = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import time
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,20 @@ def test_the_main_job_with_a_pull_ssh_stop_start_end_and_a_bill_that_adds_up(
         assert Decimal(line["amount"]) == exact
     assert sum(Decimal(line["amount"]) for line in bill["lines"]) == Decimal(bill["total"]) > 0
     assert [line["kind"] for line in bill["lines"]].count("compute") == 2
+
+
+def test_bob_reads_what_his_machine_measures(site: Platform) -> None:
+    node_id = site.get("bob", "nodes/")[0]["id"]
+
+    def figures() -> list[list[float]]:
+        path = f"nodes/{node_id}/metrics/?field=ram_used&minutes=5"
+        points: list[list[float]] = site.get("bob", path)["points"]
+        return points
+
+    points = wait_for(figures, seconds=15, what="figures of the machine")
+    assert points[-1][1] > 100
+    assert abs(points[-1][0] - time.time()) < 30
+    assert site.call("carol", "GET", f"nodes/{node_id}/metrics/?field=ram_used").status_code == 404
 
 
 def test_a_live_container_has_every_option_that_we_promise(site: Platform) -> None:
