@@ -136,6 +136,10 @@ class AgentConsumer(AsyncConsumer):
         """Close because a newer session of this node has taken over."""
         await self._close(gateway.CLOSE_FENCED, "a newer session of this node has taken over")
 
+    async def start_over(self) -> None:
+        """Close because the node was given up while this socket stayed open; it may come back at once."""
+        await self._close(CLOSE_TRY_LATER, "the platform lost sight of you; say hello again")
+
     @property
     def position(self) -> tuple[int, int]:
         """(epoch, generation last told), for the hub."""

@@ -39,6 +39,9 @@ class Connection(Protocol):
     async def fence(self) -> None:
         """Close: a newer session has taken over."""
 
+    async def start_over(self) -> None:
+        """Close: the node counts as lost, and only a new hello shows what it still runs."""
+
     @property
     def position(self) -> tuple[int, int]:
         """(epoch, generation last told)."""
@@ -129,14 +132,16 @@ class Hub:
         node_ids = list(self.connections)
         if not node_ids:
             return
-        current = await database_sync_to_async(queries.current_generations)(node_ids)
+        current = await database_sync_to_async(queries.current_positions)(node_ids)
         for node_id in node_ids:
             connection = self.connections.get(node_id)
             if connection is None or node_id not in current:
                 continue
-            epoch, generation = current[node_id]
+            epoch, generation, lost = current[node_id]
             if connection.position[0] < epoch:
                 await connection.fence()
+            elif lost:
+                await connection.start_over()
             elif connection.position[1] < generation:
                 await connection.news()
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from nodes.machine import ALIVE, NodeStatus
+from nodes.machine import STANDING, NodeStatus
 
 
 def judge(status: NodeStatus, silence: float, *, suspect: float, offline: float) -> NodeStatus:
     """Return the status that `silence` seconds without a beat call for.
 
     Args:
-        status: what the node is now; only a living or suspected node can get worse here, and only a
-            beat makes it better.
+        status: what the node is now; one that stands is suspected first, one in maintenance is
+            only ever lost, and only a beat makes anything better.
         silence: seconds since the last beat.
         suspect, offline: limits in seconds.
     """
@@ -18,6 +18,6 @@ def judge(status: NodeStatus, silence: float, *, suspect: float, offline: float)
         return status
     if silence >= offline:
         return NodeStatus.OFFLINE
-    if silence >= suspect and status in ALIVE:
+    if silence >= suspect and status in STANDING:
         return NodeStatus.SUSPECT
     return status

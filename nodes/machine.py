@@ -19,14 +19,24 @@ class NodeStatus(StrEnum):
     OFFLINE = "offline"
 
 
-_ALL = frozenset(NodeStatus)
+# Heard from, and neither put aside nor doubted.
+STANDING = frozenset({NodeStatus.ONLINE, NodeStatus.BUSY, NodeStatus.DRAINING})
+# A silent machine first comes back online; what it is then follows from what it runs.
 NODE = Table[NodeStatus](
     "Node",
-    {status: _ALL - {status} for status in NodeStatus},
+    {
+        **{
+            status: (STANDING - {status})
+            | {NodeStatus.MAINTENANCE, NodeStatus.SUSPECT, NodeStatus.OFFLINE}
+            for status in (NodeStatus.ONLINE, NodeStatus.BUSY, NodeStatus.DRAINING)
+        },
+        NodeStatus.MAINTENANCE: STANDING | {NodeStatus.OFFLINE},
+        NodeStatus.SUSPECT: {NodeStatus.ONLINE, NodeStatus.MAINTENANCE, NodeStatus.OFFLINE},
+        NodeStatus.OFFLINE: {NodeStatus.ONLINE, NodeStatus.MAINTENANCE},
+    },
 )
 # Where a machine may be found by search and take new work.
 RENTABLE = frozenset({NodeStatus.ONLINE})
-ALIVE = frozenset({NodeStatus.ONLINE, NodeStatus.BUSY, NodeStatus.MAINTENANCE, NodeStatus.DRAINING})
 
 
 class Wish(StrEnum):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import msgspec
 from django.db.models import QuerySet
 
 from core import secrets
 from hostagent.protocol import ContainerSpec, Desired, DesiredWorkload, StartInstance, StopInstance
-from nodes.machine import Wish
+from nodes.machine import NodeStatus, Wish
 from nodes.models import Node, Offer, Workload
 
 
@@ -38,10 +39,23 @@ def commands_since(node: Node, generation: int) -> list[StartInstance | StopInst
     return [_command(node, workload) for workload in changed.order_by("node_generation")]
 
 
-def current_generations(node_ids: Iterable[str]) -> dict[str, tuple[int, int]]:
-    """Return node id -> (epoch, generation) for the nodes of a gateway."""
-    rows = Node.objects.filter(pk__in=list(node_ids)).values_list("pk", "epoch", "generation")
-    return {str(pk): (epoch, generation) for pk, epoch, generation in rows}
+class Position(NamedTuple):
+    """Where a node is, for the gateway that holds its connection."""
+
+    epoch: int
+    generation: int
+    lost: bool
+
+
+def current_positions(node_ids: Iterable[str]) -> dict[str, Position]:
+    """Return node id -> position for the nodes of a gateway."""
+    rows = Node.objects.filter(pk__in=list(node_ids)).values_list(
+        "pk", "epoch", "generation", "status"
+    )
+    return {
+        str(pk): Position(epoch, generation, status == NodeStatus.OFFLINE)
+        for pk, epoch, generation, status in rows
+    }
 
 
 def container_spec(workload: Workload) -> ContainerSpec:

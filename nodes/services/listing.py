@@ -12,7 +12,7 @@ from audit import services as audit
 from core import clock, money, outbox
 from core.errors import Invalid, NotFound
 from nodes.events import NodeChanged, WorkloadWished
-from nodes.machine import ALIVE, RENTABLE, NodeStatus
+from nodes.machine import RENTABLE, STANDING, NodeStatus
 from nodes.models import Allocation, Gpu, Node, Offer
 
 MAX_HOURLY = Decimal(1000)
@@ -55,7 +55,7 @@ def refresh_offer(node: Node) -> Offer:
 def settle_status(node: Node) -> None:
     """Move a living node to draining, busy or online, whichever is true of it now."""
     frm = NodeStatus(node.status)
-    if frm not in ALIVE or frm is NodeStatus.MAINTENANCE:
+    if frm not in STANDING:
         return
     if node.draining:
         to = NodeStatus.DRAINING

@@ -25,6 +25,8 @@ from hostagent.protocol import (
     WorkloadState,
 )
 from nodes import gateway, services
+from nodes.liveness import judge
+from nodes.machine import NODE, NodeStatus
 from nodes.models import AgentSession, Allocation, Node, Offer, PortLease
 from rentals import services as rentals
 from rentals.models import Rental
@@ -256,3 +258,13 @@ def test_the_gate_opens_exactly_what_is_leased() -> None:
     with pytest.raises(Forbidden) as refused:
         services.admit_login(content=stolen)
     assert refused.value.code == "tunnel_run_id_foreign"
+
+
+def test_only_a_hello_brings_a_lost_machine_back_and_maintenance_is_no_suspect() -> None:
+    assert NODE.sources(NodeStatus.BUSY).isdisjoint({NodeStatus.OFFLINE, NodeStatus.SUSPECT})
+    assert NODE.edges[NodeStatus.OFFLINE] == {NodeStatus.ONLINE, NodeStatus.MAINTENANCE}
+    silent = {"suspect": 15, "offline": 30}
+    assert judge(NodeStatus.MAINTENANCE, 20, **silent) is NodeStatus.MAINTENANCE
+    assert judge(NodeStatus.MAINTENANCE, 30, **silent) is NodeStatus.OFFLINE
+    assert judge(NodeStatus.BUSY, 15, **silent) is NodeStatus.SUSPECT
+    assert judge(NodeStatus.OFFLINE, 0, **silent) is NodeStatus.OFFLINE

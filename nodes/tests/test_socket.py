@@ -22,8 +22,9 @@ from hostagent.protocol import (
 )
 from nodes import gate, gateway
 from nodes import services as nodes
-from nodes.consumers import AgentConsumer
+from nodes.consumers import CLOSE_TRY_LATER, AgentConsumer
 from nodes.hub import hub
+from nodes.machine import NodeStatus
 from nodes.models import Node
 from tests import cast
 
@@ -169,3 +170,11 @@ async def test_the_gate_answers_as_frps_needs_it() -> None:
             answer = await client.post("/", content=body)
             assert answer.status_code == 400
             assert json.loads(answer.content)["reject"] is True
+
+
+async def test_a_node_that_was_given_up_behind_an_open_socket_has_to_say_hello_again() -> None:
+    agent = await sync_to_async(joined)()
+    socket, _ = await open_socket(agent)
+    await Node.objects.aupdate(status=NodeStatus.OFFLINE.value)
+    await hub._poll()
+    assert await closed(socket) == CLOSE_TRY_LATER
