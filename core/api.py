@@ -10,14 +10,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from django.core.exceptions import PermissionDenied
-from django.db import OperationalError
+from django.db import DataError, OperationalError
 from django.http import Http404
 from rest_framework import exceptions as drf
 from rest_framework.renderers import JSONRenderer
 from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_exception_handler
 
-from core.errors import DomainError
+from core.errors import DomainError, unstorable
 
 _CODES: dict[type[Exception], str] = {
     drf.NotAuthenticated: "auth_required",
@@ -73,6 +73,8 @@ def handle_exception(exc: Exception, context: Mapping[str, Any]) -> Response | N
     """Map every expected exception to the envelope; anything else is a bug and becomes a 500."""
     if isinstance(exc, DomainError):
         return refusal(exc)
+    if isinstance(exc, DataError):
+        return refusal(unstorable())
     if isinstance(exc, OperationalError):
         return _unavailable()
     response = drf_exception_handler(exc, dict(context))

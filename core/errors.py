@@ -34,6 +34,14 @@ class Invalid(DomainError):
     status = 400
 
 
+def unstorable() -> Invalid:
+    """Return the refusal of values that the database itself cannot hold, such as a NUL in a text."""
+    return Invalid(
+        "value_unstorable",
+        "One of the values holds a character or a size that cannot be stored. Nothing was changed.",
+    )
+
+
 class Unauthenticated(DomainError):
     status = 401
 

@@ -110,7 +110,10 @@ def _run_handlers(message: OutboxMessage) -> str:
     event_type = _types.get(message.topic)
     if event_type is None:
         return ""
-    event = msgspec.convert(message.payload, event_type)
+    try:
+        event = msgspec.convert(message.payload, event_type)
+    except msgspec.ValidationError as error:
+        return f"{message.topic} cannot be read: {error}"
     errors = []
     for handler in _handlers[message.topic]:
         try:

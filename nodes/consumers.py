@@ -54,6 +54,10 @@ class AgentConsumer(AsyncConsumer):
         except DomainError as error:
             await self._refuse(error)
             return
+        except DatabaseError as error:
+            log.warning("agent socket: %s", error)
+            await self._close(CLOSE_TRY_LATER, "the platform cannot read now; come back")
+            return
         await self._say([self.link.challenge()])
         try:
             await self._receive_all(receive)
