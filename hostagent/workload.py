@@ -239,7 +239,8 @@ class Workload:
         return all(status.get(p.name, ("", ""))[0] == "running" for p in self._proxies())
 
     async def _open_tunnels(self) -> bool:
-        self._say(WorkloadState.STARTING)
+        if self.reported is None or self.reported.state is not WorkloadState.STARTING:
+            self._say(WorkloadState.STARTING)
         await self._network()
         proxies = self._proxies()
         status = await self.site.tunnels.status()
@@ -254,7 +255,16 @@ class Workload:
                 self._reposts = 0
                 return True
             await asyncio.sleep(TUNNEL_POLL_SECONDS)
+        await self._say_what_is_closed(proxies)
         return False
+
+    async def _say_what_is_closed(self, proxies: list[Proxy]) -> None:
+        """Report why the address does not open; the platform decides how long that may go on."""
+        status = await self.site.tunnels.status()
+        errors = [status[proxy.name][1] for proxy in proxies if proxy.name in status]
+        if error := next(filter(None, errors), ""):
+            # frps keeps the reason to itself: the gate said no, or something else has the port there.
+            self._say(WorkloadState.STARTING, code="tunnel_refused", message=error[:500])
 
     def _repost_pause(self) -> float:
         pause = REPOST_SECONDS[min(self._reposts, len(REPOST_SECONDS) - 1)]

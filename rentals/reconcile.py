@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 # clock brought us here: the clock comes again soon and must not hold a worker.
 SSH_PATIENCE_SECONDS = 4.0
 SSH_GLANCE_SECONDS = 0.3
+# How long frps may go on refusing an address, say because something else there has the port.
+ADDRESS_PATIENCE_SECONDS = 10.0
 
 
 def advance_workload(workload_id: uuid.UUID) -> None:
@@ -55,6 +57,14 @@ def _come_up(rental: Rental, workload: Workload, patience: float) -> None:
     system = Actor.system()
     if seen == WorkloadState.FAILED:
         _fail(rental, workload)
+    elif _is_shut_out(rental, workload):
+        services.fail_rental(
+            actor=system,
+            rental_id=rental.pk,
+            party="platform",
+            code="tunnel_refused",
+            message="Your public address could not be opened on our side. Rent again for another one.",
+        )
     elif _overdue(rental):
         services.fail_rental(
             actor=system,
@@ -74,11 +84,19 @@ def _come_up(rental: Rental, workload: Workload, patience: float) -> None:
             services.mark_running(actor=system, rental_id=rental.pk, at=clock.epoch())
 
 
+def _is_shut_out(rental: Rental, workload: Workload) -> bool:
+    refused = workload.observed.get("code") == "tunnel_refused"
+    return refused and _waited(rental) > ADDRESS_PATIENCE_SECONDS
+
+
+def _waited(rental: Rental) -> float:
+    return (clock.now() - rental.phase_since).total_seconds()
+
+
 def _overdue(rental: Rental) -> bool:
-    waited = (clock.now() - rental.phase_since).total_seconds()
     starting = rental.state == State.STARTING
     limit = settings.DC.start_deadline_seconds if starting else settings.DC.pull_deadline_seconds
-    return waited > limit
+    return _waited(rental) > limit
 
 
 def _fail(rental: Rental, workload: Workload) -> None:

@@ -160,6 +160,15 @@ def test_an_image_that_exits_at_once_says_so_and_costs_nothing(site: Platform) -
     assert rental["cost_so_far"] == "0.00"
 
 
+def test_a_port_that_something_else_has_is_our_fault_and_costs_nothing(site: Platform) -> None:
+    rental_id = site.rent()
+    port = site.rental(rental_id)["ssh"]["port"]
+    with socket.create_server(("0.0.0.0", port)):
+        rental = site.wait_state(rental_id, "ended", seconds=40)
+    assert (rental["end"]["code"], rental["end"]["fault"]) == ("tunnel_refused", "platform")
+    assert rental["cost_so_far"] == "0.00"
+
+
 def test_an_ended_rental_is_unreachable(site: Platform) -> None:
     rental_id = site.rent()
     rental = site.wait_state(rental_id, "running")
