@@ -133,6 +133,16 @@ def balance_of(*, owner_id: uuid.UUID, currency: str | None = None) -> Balance:
     )
 
 
+def used_up_at(*, owner_id: uuid.UUID) -> int | None:
+    """Return the second (epoch) at which a wallet's free money ended, None while there is some.
+
+    Locks the wallet, so that the answer holds until the caller's transaction ends.
+    """
+    wallet = _wallet(owner_id)
+    ended = wallet.runs_out is not None and wallet.runs_out <= clock.epoch()
+    return wallet.runs_out if ended else None
+
+
 @transaction.atomic
 def place_hold(
     *, actor: Actor, owner_id: uuid.UUID, amount: int, reason: str, subject_id: uuid.UUID

@@ -7,9 +7,9 @@ import uuid
 from accounts.actors import Actor
 from billing.events import WalletExhausted
 from core.outbox import on
-from nodes.events import NodeLost, WorkloadObserved
+from nodes.events import NodeBack, NodeLost, WorkloadObserved
 from rentals import reconcile
-from rentals.services.life import stop_for_exhaustion
+from rentals.services.running_out import use_up
 
 
 @on(WorkloadObserved)
@@ -22,7 +22,11 @@ def pause_rentals(event: NodeLost) -> None:
     reconcile.pause_node(uuid.UUID(event.node_id), event.last_beat)
 
 
+@on(NodeBack)
+def bill_disks_again(event: NodeBack) -> None:
+    reconcile.resume_node(uuid.UUID(event.node_id), event.first_beat)
+
+
 @on(WalletExhausted)
 def stop_rentals(event: WalletExhausted) -> None:
-    for subject_id in event.subject_ids:
-        stop_for_exhaustion(actor=Actor.system(), rental_id=uuid.UUID(subject_id), at=event.at)
+    use_up(actor=Actor.system(), owner_id=uuid.UUID(event.owner_id))

@@ -26,7 +26,8 @@ RENTAL = Table[State](
         State.PULLING: {State.STARTING, State.STOPPING},
         State.STARTING: {State.PULLING, State.RUNNING, State.STOPPING},
         State.RUNNING: {State.STOPPING},
-        State.STOPPING: {State.STOPPED, State.ENDED},
+        # A start during the stop turns it round, with the machine still held.
+        State.STOPPING: {State.STARTING, State.STOPPED, State.ENDED},
         State.STOPPED: {State.STARTING, State.STOPPING},
         State.ENDED: set(),
     },
@@ -34,6 +35,8 @@ RENTAL = Table[State](
 # On the way to being usable: nothing is billed yet.
 COMING_UP = frozenset({State.REQUESTED, State.RESERVED, State.PULLING, State.STARTING})
 LIVE = frozenset(State) - {State.ENDED}
+# There is a disk that costs something while the machine stands still.
+DISK_KEPT = frozenset({State.STOPPING, State.STOPPED})
 
 
 class Action(StrEnum):
@@ -42,11 +45,17 @@ class Action(StrEnum):
     END = "end"
 
 
-def actions(state: State) -> tuple[Action, ...]:
-    """Return what a renter can ask for in this state, the usual first."""
+def actions(state: State, *, ending: bool) -> tuple[Action, ...]:
+    """Return what a renter can ask for in this state, the usual first.
+
+    `ending`: its disk is being deleted, and nothing turns that round.
+    """
+    if ending:
+        return ()
     if state in COMING_UP:
         return (Action.END,)
     return {
         State.RUNNING: (Action.STOP, Action.END),
+        State.STOPPING: (Action.START, Action.END),
         State.STOPPED: (Action.START, Action.END),
     }.get(state, ())

@@ -103,6 +103,10 @@ class Rental(models.Model):
     running_since = models.DateTimeField(null=True, blank=True)
     last_probe = models.DateTimeField(null=True, blank=True)
     missed_probes = models.PositiveSmallIntegerField(default=0)
+    # The renter's own limits: it is stopped at this instant, or when it has cost this much (nano-units).
+    ends_at = models.DateTimeField(null=True, blank=True)
+    spend_cap = models.BigIntegerField(null=True, blank=True)
+    cap_warned_at = models.DateTimeField(null=True, blank=True)
     unreachable_since = models.DateTimeField(null=True, blank=True)
     ended_at = models.DateTimeField(null=True, blank=True)
     # {party, code, message, fault, refund}: why it stopped or ended.
@@ -129,6 +133,9 @@ class Rental(models.Model):
                     ended_at__isnull=False,
                 ),
                 name="rental_ended_holds_nothing",
+            ),
+            models.CheckConstraint(
+                condition=Q(spend_cap=None) | Q(spend_cap__gt=0), name="rental_cap_positive"
             ),
         ]
         indexes = [

@@ -19,7 +19,7 @@ from nodes.machine import NodeStatus, Wish, WorkloadState
 from nodes.models import Workload
 from rentals import probing, services
 from rentals.machine import COMING_UP, LIVE, State
-from rentals.models import Rental
+from rentals.models import Rental, RentalQuerySet
 from rentals.services.presenting import ssh_port
 
 log = logging.getLogger(__name__)
@@ -164,15 +164,27 @@ def probe_running() -> None:
 
 
 def pause_node(node_id: uuid.UUID, last_beat: int) -> None:
-    """Stop the meters of every running rental on a lost node at its last beat."""
-    for rental_id in _running_on(node_id):
+    """Stop every meter on a lost node at its last beat: nothing is billed that nobody can see."""
+    for rental_id in _on(node_id).values_list("pk", flat=True):
         services.pause_billing(actor=Actor.system(), rental_id=rental_id, at=last_beat)
-    for rental_id in Rental.objects.filter(node_id=node_id, state=State.STOPPING.value).values_list(
-        "pk", flat=True
-    ):
+    stopping = _on(node_id).filter(state=State.STOPPING.value)
+    for rental_id in stopping.values_list("pk", flat=True):
         advance(rental_id)
 
 
-def _running_on(node_id: uuid.UUID) -> list[uuid.UUID]:
-    running = Rental.objects.filter(node_id=node_id, state=State.RUNNING.value)
-    return list(running.values_list("pk", flat=True))
+def resume_node(node_id: uuid.UUID, first_beat: int) -> None:
+    """Bill the disks of a node that is back; what should run waits until it answers (`note_probe`)."""
+    lost = _on(node_id).exclude(state=State.RUNNING.value).filter(unreachable_since__isnull=False)
+    for rental_id in lost.values_list("pk", flat=True):
+        services.resume_billing(actor=Actor.system(), rental_id=rental_id, at=first_beat)
+
+
+def _on(node_id: uuid.UUID) -> RentalQuerySet:
+    return Rental.objects.filter(node_id=node_id).exclude(state=State.ENDED.value)
+
+
+def enforce_limits() -> None:
+    """Stop what has reached the end or the cap that its renter set, at exactly that second."""
+    limited = Rental.objects.filter(state=State.RUNNING.value).exclude(ends_at=None, spend_cap=None)
+    for rental_id in list(limited.values_list("pk", flat=True)):
+        services.enforce_limits(actor=Actor.system(), rental_id=rental_id)

@@ -12,6 +12,7 @@ from rentals import reconcile
 def reconcile_rentals() -> None:
     with bus.alone("rentals.reconcile", seconds=30) as mine:
         if mine:
+            reconcile.enforce_limits()
             reconcile.sweep()
 
 

@@ -1,23 +1,24 @@
 """What may be done with rentals. Doors import from here only."""
 
 from rentals.services.life import (
-    end_rental,
     fail_rental,
     mark_gone,
     mark_pulling,
     mark_running,
     mark_starting,
     mark_stopped,
-    start_rental,
-    stop_rental,
 )
+from rentals.services.limits import enforce_limits, set_limits
 from rentals.services.outages import note_probe, pause_billing, resume_billing
 from rentals.services.presenting import describe, rental_actions, ssh_command
 from rentals.services.renting import quote_offer, request_rental, upsert_official_template
+from rentals.services.running_out import use_up
+from rentals.services.steering import end_rental, start_rental, stop_rental
 
 __all__ = [
     "describe",
     "end_rental",
+    "enforce_limits",
     "fail_rental",
     "mark_gone",
     "mark_pulling",
@@ -30,8 +31,10 @@ __all__ = [
     "rental_actions",
     "request_rental",
     "resume_billing",
+    "set_limits",
     "ssh_command",
     "start_rental",
     "stop_rental",
     "upsert_official_template",
+    "use_up",
 ]

@@ -8,6 +8,8 @@ from typing import Any
 from accounts.actors import Actor
 from audit import services as audit
 from core import clock, outbox
+from nodes.machine import Wish
+from nodes.models import Workload
 from rentals.events import RentalChanged
 from rentals.machine import State
 from rentals.models import Rental
@@ -16,6 +18,12 @@ from rentals.models import Rental
 def lock_rental(rental_id: uuid.UUID) -> Rental:
     """Lock and return a rental until the transaction ends."""
     return Rental.objects.lock().select_related("node").get(pk=rental_id)
+
+
+def is_ending(rental: Rental) -> bool:
+    """Whether a rental's disk is being deleted, or gone: nothing turns that round."""
+    wish = Workload.objects.values_list("wish", flat=True).get(pk=rental.workload_id)
+    return wish == Wish.ABSENT.value
 
 
 def move(actor: Actor, rental: Rental, to: State, **fields: Any) -> None:

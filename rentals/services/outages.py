@@ -9,53 +9,44 @@ from django.db import transaction
 
 from accounts.actors import Actor
 from audit import services as audit
-from billing import services as billing
 from core import clock
 from rentals.machine import State
-from rentals.services.life import open_meters
-from rentals.services.moving import announce, lock_rental
+from rentals.models import Rental
+from rentals.services.meters import open_meters, stop_meters
+from rentals.services.moving import announce, is_ending, lock_rental
 
 MISSES_UNTIL_UNREACHABLE = 2
 
 
 @transaction.atomic
 def pause_billing(*, actor: Actor, rental_id: uuid.UUID, at: int) -> None:
-    """Stop both meters of a running rental at `at` (epoch seconds), its last good sign of life."""
+    """Stop the meters of a rental at `at` (epoch seconds), the last good sign of life of its machine."""
     rental = lock_rental(rental_id)
-    if State(rental.state) is not State.RUNNING or rental.unreachable_since is not None:
+    costs = rental.compute_meter_id or rental.storage_meter_id
+    if rental.unreachable_since is not None or not costs:
         return
-    for meter_id in (rental.compute_meter_id, rental.storage_meter_id):
-        if meter_id:
-            billing.close_meter(actor=actor, meter_id=meter_id, at=at)
-    rental.compute_meter_id = rental.storage_meter_id = None
+    stop_meters(actor, rental, at)
     rental.unreachable_since = clock.from_epoch(at)
-    rental.save(update_fields=["compute_meter_id", "storage_meter_id", "unreachable_since"])
-    audit.record(
-        actor=actor,
-        verb="rental.unreachable",
-        subject_type="rental",
-        subject_id=rental.pk,
-        data={"since": at},
-    )
-    announce(rental)
+    rental.save(update_fields=["unreachable_since"])
+    _record(actor, rental, "rental.unreachable", at)
 
 
 @transaction.atomic
 def resume_billing(*, actor: Actor, rental_id: uuid.UUID, at: int) -> None:
-    """Start both meters of a rental again that answers again, at `at` (epoch seconds)."""
+    """Start the meters of a rental again at `at` (epoch seconds): it, or its machine, answers again."""
     rental = lock_rental(rental_id)
-    if State(rental.state) is not State.RUNNING or rental.unreachable_since is None:
+    if State(rental.state) is State.ENDED or is_ending(rental) or rental.unreachable_since is None:
         return
     rental.unreachable_since = None
     rental.missed_probes = 0
     rental.save(update_fields=["unreachable_since", "missed_probes"])
     open_meters(actor, rental, at)
+    _record(actor, rental, "rental.reachable", at)
+
+
+def _record(actor: Actor, rental: Rental, verb: str, at: int) -> None:
     audit.record(
-        actor=actor,
-        verb="rental.reachable",
-        subject_type="rental",
-        subject_id=rental.pk,
-        data={"at": at},
+        actor=actor, verb=verb, subject_type="rental", subject_id=rental.pk, data={"at": at}
     )
     announce(rental)
 

@@ -8,6 +8,7 @@ from core import clock, money
 from nodes.models import Workload
 from rentals.machine import Action, State, actions
 from rentals.models import Rental
+from rentals.services.moving import is_ending
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,7 @@ def rental_actions(rental: Rental) -> list[ActionOut]:
             destroys=not never_ran,
         ),
     }
-    return [known[action] for action in actions(State(rental.state))]
+    return [known[action] for action in actions(State(rental.state), ending=is_ending(rental))]
 
 
 def ssh_command(rental: Rental) -> str:

@@ -13,8 +13,7 @@ from django.db import transaction
 from accounts import services as accounts
 from accounts.actors import Actor
 from audit import services as audit
-from billing import services as billing
-from core import clock, idempotency, money
+from core import clock, idempotency
 from core.errors import Conflict, Invalid, NotFound
 from core.ids import new_id
 from nodes import services as nodes
@@ -22,10 +21,9 @@ from nodes.models import Allocation, Node, Offer
 from nodes.services.capacity import lock_rentable
 from rentals.machine import State
 from rentals.models import Quote, Rental, Template
+from rentals.services.meters import hold_compute, hold_storage
 from rentals.services.moving import announce
 
-COMPUTE_HOLD_SECONDS = money.SECONDS_PER_HOUR
-STORAGE_HOLD_SECONDS = 48 * money.SECONDS_PER_HOUR
 MAX_DISK_GB = 100_000
 PIDS_PER_CORE = 1024
 
@@ -188,7 +186,6 @@ def _create_rental(
     ports: dict[str, int],
     host: str,
 ) -> Rental:
-    compute, storage = _place_holds(actor, quote, rental_id)
     now = clock.now()
     rental = Rental.objects.create(
         id=rental_id,
@@ -207,32 +204,13 @@ def _create_rental(
         ssh_keys=keys,
         ssh_host=host,
         ports=ports,
-        compute_hold_id=compute,
-        storage_hold_id=storage,
         created_at=now,
     )
+    hold_storage(actor, rental)
+    hold_compute(actor, rental)
     _record_reserved(actor, rental)
     announce(rental)
     return rental
-
-
-def _place_holds(actor: Actor, quote: Quote, rental_id: uuid.UUID) -> tuple[uuid.UUID, uuid.UUID]:
-    """Set money aside for the first hour of work and for the grace time of the disk."""
-    compute = billing.place_hold(
-        actor=actor,
-        owner_id=actor.user_id,
-        amount=quote.compute_rate * COMPUTE_HOLD_SECONDS,
-        reason="compute",
-        subject_id=rental_id,
-    )
-    storage = billing.place_hold(
-        actor=actor,
-        owner_id=actor.user_id,
-        amount=quote.storage_rate * STORAGE_HOLD_SECONDS,
-        reason="storage",
-        subject_id=rental_id,
-    )
-    return compute.pk, storage.pk
 
 
 def _record_reserved(actor: Actor, rental: Rental) -> None:

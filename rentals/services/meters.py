@@ -1,0 +1,110 @@
+"""What a rental costs, switched on and off: its two meters and the money set aside for them.
+
+Wallets are locked last of all (rental, node, workload, wallet): callers change wishes before they come here.
+"""
+
+from __future__ import annotations
+
+from accounts.actors import Actor
+from billing import services as billing
+from core import money
+from rentals.machine import State
+from rentals.models import Rental
+
+COMPUTE_HOLD_SECONDS = money.SECONDS_PER_HOUR
+STORAGE_HOLD_SECONDS = 48 * money.SECONDS_PER_HOUR
+
+
+def hold_compute(actor: Actor, rental: Rental) -> None:
+    """Set the first hour of work aside. Raises FundsInsufficient."""
+    hold = billing.place_hold(
+        actor=actor,
+        owner_id=rental.renter_id,
+        amount=rental.compute_rate * COMPUTE_HOLD_SECONDS,
+        reason="compute",
+        subject_id=rental.pk,
+    )
+    rental.compute_hold_id = hold.pk
+    rental.save(update_fields=["compute_hold_id"])
+
+
+def hold_storage(actor: Actor, rental: Rental) -> None:
+    """Set the disk's grace time aside, unless it is already. Raises FundsInsufficient."""
+    if rental.storage_hold_id is not None:
+        return
+    hold = billing.place_hold(
+        actor=actor,
+        owner_id=rental.renter_id,
+        amount=rental.storage_rate * STORAGE_HOLD_SECONDS,
+        reason="storage",
+        subject_id=rental.pk,
+    )
+    rental.storage_hold_id = hold.pk
+    rental.save(update_fields=["storage_hold_id"])
+
+
+def open_meters(actor: Actor, rental: Rental, at: int) -> None:
+    """Open, at `at` (epoch seconds), what a locked rental costs in its state and is not open yet."""
+    if rental.state == State.RUNNING and rental.compute_meter_id is None:
+        meter = billing.open_meter(
+            actor=actor,
+            kind="compute",
+            owner_id=rental.renter_id,
+            payee_id=rental.node.owner_id,
+            rate=rental.compute_rate,
+            fee_bps=rental.fee_bps,
+            subject_id=rental.pk,
+            at=at,
+            release_hold_id=rental.compute_hold_id,
+        )
+        rental.compute_meter_id, rental.compute_hold_id = meter.pk, None
+    if rental.storage_meter_id is None and rental.storage_rate > 0:
+        meter = billing.open_meter(
+            actor=actor,
+            kind="storage",
+            owner_id=rental.renter_id,
+            payee_id=rental.node.owner_id,
+            rate=rental.storage_rate,
+            fee_bps=rental.fee_bps,
+            subject_id=rental.pk,
+            at=at,
+            release_hold_id=None,
+        )
+        rental.storage_meter_id = meter.pk
+    rental.save(update_fields=["compute_meter_id", "compute_hold_id", "storage_meter_id"])
+
+
+def stop_meters(actor: Actor, rental: Rental, at: int) -> None:
+    """Stop both meters at `at`; what is set aside stays so."""
+    for meter_id in (rental.compute_meter_id, rental.storage_meter_id):
+        if meter_id:
+            billing.close_meter(actor=actor, meter_id=meter_id, at=at)
+    rental.compute_meter_id = rental.storage_meter_id = None
+    rental.save(update_fields=["compute_meter_id", "storage_meter_id"])
+
+
+def close_compute(actor: Actor, rental: Rental, at: int) -> None:
+    """Bill work up to `at` and give back what was set aside for it."""
+    if rental.compute_meter_id:
+        billing.close_meter(actor=actor, meter_id=rental.compute_meter_id, at=at)
+    if rental.compute_hold_id:
+        billing.release_hold(actor=actor, hold_id=rental.compute_hold_id)
+    rental.compute_meter_id = rental.compute_hold_id = None
+    rental.save(update_fields=["compute_meter_id", "compute_hold_id"])
+
+
+def close_storage(actor: Actor, rental: Rental, at: int) -> None:
+    """Bill the disk up to `at` and give back what was set aside for it."""
+    if rental.storage_meter_id:
+        billing.close_meter(actor=actor, meter_id=rental.storage_meter_id, at=at)
+    rental.storage_meter_id = None
+    rental.save(update_fields=["storage_meter_id"])
+    release_reserve(actor, rental)
+
+
+def release_reserve(actor: Actor, rental: Rental) -> None:
+    """Make the disk's reserve spendable: the disk's own meter now lives on it."""
+    if rental.storage_hold_id:
+        billing.release_hold(actor=actor, hold_id=rental.storage_hold_id)
+    rental.storage_hold_id = None
+    rental.save(update_fields=["storage_hold_id"])

@@ -1,0 +1,87 @@
+"""When a wallet is used up: work stops first, then the reserve keeps the disks, and only then they go."""
+
+from __future__ import annotations
+
+import uuid
+
+from django.db import transaction
+
+from accounts.actors import Actor
+from audit import services as audit
+from billing import services as billing
+from nodes.models import Node
+from rentals.machine import State
+from rentals.models import Rental, RentalQuerySet
+from rentals.services.life import reason, stand_still, wind_up
+from rentals.services.meters import release_reserve
+from rentals.services.moving import announce, is_ending, lock_rental
+
+
+def use_up(*, actor: Actor, owner_id: uuid.UUID) -> None:
+    """Do what a used-up wallet calls for; harmless when it is not used up.
+
+    1. Everything that runs stops, billed to the second the money ended. 2. The reserves of all its disks become
+    spendable: 48 hours of storage. 3. When those are used up too, the disks are deleted. Each step is
+    taken only while the wallet is used up, so a late or doubled call takes none too many.
+    """
+    for rental_id in _of(owner_id).filter(state=State.RUNNING.value).values_list("pk", flat=True):
+        _stop(actor, rental_id)
+    if _free_reserves(actor, owner_id):
+        return
+    costing = _of(owner_id).filter(storage_meter_id__isnull=False)
+    for rental_id in list(costing.values_list("pk", flat=True)):
+        _let_go(actor, rental_id)
+
+
+def _of(owner_id: uuid.UUID) -> RentalQuerySet:
+    return Rental.objects.filter(renter_id=owner_id).exclude(state=State.ENDED.value).order_by("pk")
+
+
+def _locked(rental_id: uuid.UUID) -> tuple[Rental, int | None]:
+    """Lock a rental, its node and its wallet, in that order; return since when the wallet is used up."""
+    rental = lock_rental(rental_id)
+    Node.objects.lock().get(pk=rental.node_id)
+    return rental, billing.used_up_at(owner_id=rental.renter_id)
+
+
+@transaction.atomic
+def _stop(actor: Actor, rental_id: uuid.UUID) -> None:
+    rental, at = _locked(rental_id)
+    if State(rental.state) is State.RUNNING and at is not None:
+        end = reason(
+            "renter", "balance_used_up", "Your balance is used up. The disk is kept for now."
+        )
+        stand_still(actor, rental, end, at)
+
+
+@transaction.atomic
+def _free_reserves(actor: Actor, owner_id: uuid.UUID) -> bool:
+    """Make every reserve of a used-up wallet spendable, all at once; True when that helped."""
+    rentals = list(_of(owner_id).lock().filter(storage_hold_id__isnull=False))
+    running = any(State(rental.state) is State.RUNNING for rental in rentals)
+    if billing.used_up_at(owner_id=owner_id) is None or running:
+        return True
+    for rental in rentals:
+        release_reserve(actor, rental)
+        audit.record(
+            actor=actor,
+            verb="rental.reserve_used",
+            subject_type="rental",
+            subject_id=rental.pk,
+            data={"seconds": 48 * 3600},
+        )
+        announce(rental)
+    return billing.used_up_at(owner_id=owner_id) is None
+
+
+@transaction.atomic
+def _let_go(actor: Actor, rental_id: uuid.UUID) -> None:
+    rental, at = _locked(rental_id)
+    if State(rental.state) is State.ENDED or is_ending(rental) or at is None:
+        return
+    end = reason(
+        "renter",
+        "disk_unpaid",
+        "Your balance and the disk's reserve were used up; the disk is gone.",
+    )
+    wind_up(actor, rental, end, at)

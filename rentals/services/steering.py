@@ -1,0 +1,98 @@
+"""What a renter tells a rental to do. Locks go rental, node, workload, wallet, always in that direction."""
+
+from __future__ import annotations
+
+import uuid
+
+from django.db import transaction
+
+from accounts.actors import Actor
+from billing import services as billing
+from core import clock
+from core.errors import Conflict, NotFound
+from nodes import services as nodes
+from nodes.machine import Wish
+from nodes.models import Allocation, Node
+from nodes.services.capacity import lock_rentable
+from rentals.machine import COMING_UP, Action, State, actions
+from rentals.models import Rental
+from rentals.services.life import reason, stand_still, wind_up
+from rentals.services.meters import hold_compute, hold_storage
+from rentals.services.moving import is_ending, move
+
+
+def mine(actor: Actor, rental_id: uuid.UUID) -> Rental:
+    """Lock and return a rental that the actor may steer. Raises NotFound `rental_unknown`."""
+    actor.require("rental:manage")
+    found = Rental.objects.of_renter(actor).lock().select_related("node").filter(pk=rental_id)
+    rental = found.first()
+    if rental is None:
+        raise NotFound("rental_unknown", "You have no such rental.")
+    return rental
+
+
+def _steered(actor: Actor, rental_id: uuid.UUID, action: Action) -> Rental:
+    rental = mine(actor, rental_id)
+    if action not in actions(State(rental.state), ending=is_ending(rental)):
+        raise Conflict(
+            "action_not_now", f"A rental that is {rental.state} cannot be told to {action.value}."
+        )
+    return rental
+
+
+@transaction.atomic
+def stop_rental(*, actor: Actor, rental_id: uuid.UUID) -> Rental:
+    """Stop the machine and keep the disk. Compute is billed up to this instant."""
+    rental = _steered(actor, rental_id, Action.STOP)
+    end = reason("renter", "stopped_by_renter", "You stopped it.")
+    stand_still(actor, rental, end, clock.epoch())
+    return rental
+
+
+@transaction.atomic
+def start_rental(*, actor: Actor, rental_id: uuid.UUID) -> Rental:
+    """Start a stopped rental again on its machine; while it stops, turn it round with the machine held.
+
+    Raises Conflict `offer_taken` (the machine is rented to somebody else or away), `limit_reached`,
+    FundsInsufficient.
+    """
+    rental = _steered(actor, rental_id, Action.START)
+    _require_room_to_run(rental)
+    node = Node.objects.lock().get(pk=rental.node_id)
+    held = Allocation.objects.filter(workload=rental.workload_id, released_at=None).exists()
+    if not held:
+        lock_rentable(node.pk)
+    workload = nodes.wish_workload(
+        actor=actor, workload_id=rental.workload_id, wish=Wish.RUNNING, reason="started by renter"
+    )
+    if not held:
+        node.refresh_from_db()
+        nodes.allocate(
+            node=node, workload=workload, gpu_count=rental.gpu_count, disk_gb=rental.disk_gb
+        )
+    hold_storage(actor, rental)
+    hold_compute(actor, rental)
+    move(actor, rental, State.STARTING, end=None)
+    return rental
+
+
+def _require_room_to_run(rental: Rental) -> None:
+    over = rental.ends_at is not None and rental.ends_at <= clock.now()
+    spent = billing.bill_of(subject_id=rental.pk).total
+    if over or (rental.spend_cap is not None and spent >= rental.spend_cap):
+        raise Conflict(
+            "limit_reached",
+            "It has reached the end or the cap that you set. Raise or remove that, then start it.",
+        )
+
+
+@transaction.atomic
+def end_rental(*, actor: Actor, rental_id: uuid.UUID) -> Rental:
+    """End a rental and delete its disk. Everything is billed up to this instant, and no further."""
+    rental = _steered(actor, rental_id, Action.END)
+    if rental.state in COMING_UP and rental.running_since is None:
+        end = reason("renter", "cancelled", "You cancelled it before it was usable. No charge.")
+    else:
+        end = reason("renter", "ended_by_renter", "You ended it.")
+    wind_up(actor, rental, end, clock.epoch())
+    return rental
