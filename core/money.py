@@ -46,6 +46,18 @@ def decimal_string(nano: int) -> str:
     return f"{whole}.{fraction.ljust(2, '0')}"
 
 
+def human_string(nano: int) -> str:
+    """Return an amount as a sentence says it: two places from one unit up, three digits below: `0.0514`.
+
+    For people only; bills and the API use `decimal_string`, which loses nothing.
+    """
+    amount = Decimal(nano) / NANO
+    places = 2 if abs(amount) >= 1 or not amount else 2 - amount.adjusted()
+    text = f"{amount.quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP):f}"
+    whole, _, fraction = text.partition(".")
+    return f"{whole}.{fraction.rstrip('0').ljust(2, '0')}"
+
+
 def split_fee(rate: int, fee_bps: int) -> tuple[int, int]:
     """Split a gross rate (nano/s) into (host's rate, platform fee rate); the fee is rounded down.
 

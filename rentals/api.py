@@ -81,6 +81,8 @@ def rental_out(rental: Rental) -> dict[str, Any]:
         "price": price_out(rental.compute_rate, rental.storage_rate),
         "pull": {"current": told.pull_current, "total": told.pull_total},
         "created_at": rental.created_at,
+        "ends_at": rental.ends_at,
+        "spend_cap": None if rental.spend_cap is None else money.decimal_string(rental.spend_cap),
         "running_since": rental.running_since,
         "unreachable_since": rental.unreachable_since,
         "ended_at": rental.ended_at,
@@ -177,6 +179,30 @@ class RentalActionView(APIView):
     @extend_schema(request=None, responses=OpenApiTypes.OBJECT)
     def post(self, request: Request, rental_id: uuid.UUID) -> Response:
         self.verb(actor=actor_from(request), rental_id=rental_id)
+        return Response(rental_out(_mine(request, rental_id)))
+
+
+class LimitsIn(serializers.Serializer[Any]):
+    ends_at = serializers.DateTimeField(allow_null=True)
+    spend_cap = serializers.DecimalField(
+        max_digits=16, decimal_places=9, allow_null=True, min_value=0
+    )
+
+
+class RentalLimitsView(APIView):
+    """When it stops by itself, its disk kept: at an instant, or at a sum. null means never."""
+
+    @extend_schema(request=LimitsIn, responses=OpenApiTypes.OBJECT)
+    def put(self, request: Request, rental_id: uuid.UUID) -> Response:
+        body = LimitsIn(data=request.data)
+        body.is_valid(raise_exception=True)
+        cap = body.validated_data["spend_cap"]
+        services.set_limits(
+            actor=actor_from(request),
+            rental_id=rental_id,
+            ends_at=body.validated_data["ends_at"],
+            spend_cap=None if cap is None else money.nano_from_decimal(cap),
+        )
         return Response(rental_out(_mine(request, rental_id)))
 
 

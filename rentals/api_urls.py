@@ -9,6 +9,11 @@ urlpatterns = [
     path("rentals/<uuid:rental_id>/", api.RentalView.as_view(), name="api_rental"),
     path("rentals/<uuid:rental_id>/bill/", api.RentalBillView.as_view(), name="api_rental_bill"),
     path(
+        "rentals/<uuid:rental_id>/limits/",
+        api.RentalLimitsView.as_view(),
+        name="api_rental_limits",
+    ),
+    path(
         "rentals/<uuid:rental_id>/stop/",
         api.RentalActionView.as_view(verb=services.stop_rental),
         name="api_rental_stop",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import uuid
 from typing import Any
 
@@ -17,9 +18,10 @@ from audit import services as audit
 from audit.models import AuditEvent
 from billing import services as billing
 from core import clock, money
-from core.errors import NotFound
+from core.errors import Invalid, NotFound
 from core.ids import new_id
 from rentals import services
+from rentals.forms import LimitsForm
 from rentals.models import Quote, Rental
 from rentals.services.presenting import price_out
 
@@ -34,6 +36,9 @@ STEPS = {
     "rental.pulling": "Downloading the image",
     "rental.starting": "Starting",
     "rental.running": "Running",
+    "rental.limited": "Limits changed",
+    "rental.cap_near": "Four fifths of the cap are used",
+    "rental.reserve_used": "The disk now lives on its reserve",
     "rental.unreachable": "Not answering; the meter stopped",
     "rental.reachable": "Answering again",
     "rental.stopping": "Stopping",
@@ -104,6 +109,7 @@ def _instance(rental: Rental) -> dict[str, Any]:
         "ssh_command": services.ssh_command(rental),
         "hourly": price_out(rental.compute_rate, rental.storage_rate)["hourly"],
         "cost": money.decimal_string(bill.total),
+        "cap": rental.spend_cap and money.decimal_string(rental.spend_cap),
         "burn": sum(line.rate for line in bill.lines if line.ended is None),
         "available": money.decimal_string(balance.available),
         "actions": services.rental_actions(rental),
@@ -116,7 +122,7 @@ def _instance(rental: Rental) -> dict[str, Any]:
 def rental(request: HttpRequest, rental_id: uuid.UUID) -> HttpResponse:
     """One rental: usable now? connect, money, actions, timeline."""
     mine = _mine(actor_of_request(request), rental_id)
-    return render(request, "rentals/instance.html", _instance(mine))
+    return render(request, "rentals/instance.html", {**_instance(mine), "form": LimitsForm()})
 
 
 @login_required
@@ -133,6 +139,23 @@ def rental_action(request: HttpRequest, rental_id: uuid.UUID, action: str) -> Ht
     if action not in VERBS:
         raise NotFound("action_unknown", "There is no such action.")
     VERBS[action](actor=actor_of_request(request), rental_id=rental_id)
+    return redirect("rental", rental_id)
+
+
+@login_required
+@require_POST
+def rental_limits(request: HttpRequest, rental_id: uuid.UUID) -> HttpResponse:
+    """Say when the rental stops by itself."""
+    form = LimitsForm(request.POST)
+    if not form.is_valid():
+        raise Invalid("limits_unreadable", "Hours and dollars are numbers from 0 up, or empty.")
+    hours, cap = form.cleaned_data["hours"], form.cleaned_data["spend_cap"]
+    services.set_limits(
+        actor=actor_of_request(request),
+        rental_id=rental_id,
+        ends_at=None if hours is None else clock.now() + dt.timedelta(hours=float(hours)),
+        spend_cap=None if cap is None else money.nano_from_decimal(cap),
+    )
     return redirect("rental", rental_id)
 
 

@@ -128,3 +128,20 @@ def test_a_sealed_secret_does_not_show_and_comes_back() -> None:
     sealed = secrets.seal("canary")
     assert "canary" not in sealed
     assert secrets.unseal(sealed) == "canary"
+
+
+@pytest.mark.parametrize(
+    ("nano", "said"),
+    [
+        (51_404_400, "0.0514"),
+        (480_000_000, "0.48"),
+        (1_000_000_000, "1.00"),
+        (12_345_600_000, "12.35"),
+        (0, "0.00"),
+        (1, "0.000000001"),
+        (999_999_999, "1.00"),
+        (-170_000_000, "-0.17"),
+    ],
+)
+def test_people_read_three_digits_of_an_amount(nano: int, said: str) -> None:
+    assert money.human_string(nano) == said

@@ -43,8 +43,11 @@ def set_limits(
         raise Invalid("ends_at_range", "The end lies in the future and at most a year away.")
     spent = billing.bill_of(subject_id=rental.pk).total
     if spend_cap is not None and not spent < spend_cap <= MAX_CAP:
-        so_far = money.decimal_string(spent)
-        raise Invalid("spend_cap_range", f"A cap lies above what it has cost so far ({so_far}).")
+        so_far = money.human_string(spent)
+        raise Invalid(
+            "spend_cap_range",
+            f"A cap lies above what it has cost so far (${so_far}) and below one million.",
+        )
     rental.ends_at, rental.spend_cap, rental.cap_warned_at = ends_at, spend_cap, None
     rental.save(update_fields=["ends_at", "spend_cap", "cap_warned_at"])
     audit.record(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import dataclass
 
+from billing import services as billing
 from core import clock, money
+from nodes.machine import NodeStatus
 from nodes.models import Workload
 from rentals.machine import Action, State, actions
 from rentals.models import Rental
@@ -53,15 +56,9 @@ def describe(rental: Rental) -> Description:
     if state is State.RUNNING:
         return _running(rental)
     if state is State.STOPPING:
-        return Description("Stopping", "Letting your processes finish, up to 10 s.", "waiting")
+        return _stopping(rental)
     if state is State.STOPPED:
-        day = money.decimal_string(rental.storage_rate * money.SECONDS_PER_DAY)
-        return Description(
-            "Stopped, disk kept",
-            f"{rental.disk_gb} GB for ${day} a day. "
-            "The machine may be taken by someone else meanwhile.",
-            "neutral",
-        )
+        return _stopped(rental)
     return _ended(rental)
 
 
@@ -102,16 +99,64 @@ def _running(rental: Rental) -> Description:
             "You can end it free of charge.",
             "failed",
         )
-    hourly = money.decimal_string(
-        (rental.compute_rate + rental.storage_rate) * money.SECONDS_PER_HOUR
+    hourly = (rental.compute_rate + rental.storage_rate) * money.SECONDS_PER_HOUR
+    spent = billing.bill_of(subject_id=rental.pk).total
+    parts = [
+        f"Usable since {_when(rental.running_since)}. ${money.human_string(hourly)} an hour",
+        f"${money.human_string(spent)} so far",
+    ]
+    runs_out = billing.balance_of(owner_id=rental.renter_id).runs_out
+    if runs_out is not None:
+        parts.append(f"{_span(runs_out - clock.epoch())} left on your balance")
+    warning = ""
+    if rental.cap_warned_at is not None and rental.spend_cap is not None:
+        cap = money.human_string(rental.spend_cap)
+        warning = f" It stops at your cap of ${cap}, which is near."
+    return Description("Running", ", ".join(parts) + "." + warning, "usable")
+
+
+def _stopping(rental: Rental) -> Description:
+    if rental.node.status == NodeStatus.OFFLINE.value:
+        return Description(
+            "Stopping", "The machine does not answer; nothing is billed meanwhile.", "waiting"
+        )
+    return Description("Stopping", "Letting your processes finish, up to 10 s.", "waiting")
+
+
+def _stopped(rental: Rental) -> Description:
+    why = "" if _by_renter(rental) else f"{(rental.end or {}).get('message', '')} "
+    if rental.unreachable_since is not None:
+        return Description(
+            "Stopped, disk kept",
+            f"{why}Its machine does not answer since {_when(rental.unreachable_since)}; "
+            "the disk costs nothing meanwhile.",
+            "waiting",
+        )
+    day = money.human_string(rental.storage_rate * money.SECONDS_PER_DAY)
+    price = f"{why}{rental.disk_gb} GB for ${day} a day."
+    runs_out = billing.balance_of(owner_id=rental.renter_id).runs_out
+    if rental.storage_hold_id is None and runs_out is not None:
+        until = _when(clock.from_epoch(runs_out))
+        return Description(
+            "Stopped, disk kept",
+            f"{price} Disk kept until {until}; add money before that to keep it longer.",
+            "failed",
+        )
+    return Description(
+        "Stopped, disk kept",
+        f"{price} The machine may be taken by someone else meanwhile.",
+        "neutral",
     )
-    since = rental.running_since.strftime("%H:%M") if rental.running_since else ""
-    return Description("Running", f"Usable since {since} UTC. ${hourly} an hour.", "usable")
+
+
+def _by_renter(rental: Rental) -> bool:
+    return (rental.end or {}).get("code") in {None, "stopped_by_renter"}
 
 
 def _ended(rental: Rental) -> Description:
     end = rental.end or {}
-    if rental.running_since is None and end.get("code") != "cancelled":
+    code = end.get("code")
+    if rental.running_since is None and code != "cancelled":
         return Description(
             "Could not start", f"{end.get('message', '')} Nothing was charged.", "failed"
         )
@@ -119,21 +164,37 @@ def _ended(rental: Rental) -> Description:
         "host": "Ended: host failed",
         "platform": "Ended: platform failed",
     }.get(str(end.get("party")), "Ended")
-    if end.get("code") == "balance_used_up":
+    if code in {"balance_used_up", "disk_unpaid"}:
         label = "Ended: balance used up"
-    return Description(
-        label, str(end.get("message", "")), "neutral" if label == "Ended" else "failed"
-    )
+    final = money.human_string(billing.bill_of(subject_id=rental.pk).total)
+    sentence = f"{end.get('message', '')} Ended {_when(rental.ended_at)}. Final bill ${final}."
+    return Description(label, sentence.strip(), "neutral" if label == "Ended" else "failed")
+
+
+def _when(instant: dt.datetime | None) -> str:
+    """Return an instant as sentences say it; pages show the same instant in the reader's zone beside it."""
+    return instant.astimezone(dt.UTC).strftime("%-d %b, %H:%M UTC") if instant else ""
+
+
+def _span(seconds: int) -> str:
+    """Return a length of time in its largest fitting unit."""
+    for unit, length in (("days", money.SECONDS_PER_DAY), ("h", money.SECONDS_PER_HOUR)):
+        if seconds >= 2 * length:
+            return f"{seconds // length} {unit}"
+    return f"{max(0, seconds) // 60} min"
 
 
 def rental_actions(rental: Rental) -> list[ActionOut]:
     """Return what the renter can do now, with the consequence of each."""
-    day = money.decimal_string(rental.storage_rate * money.SECONDS_PER_DAY)
-    hour = money.decimal_string(rental.compute_rate * money.SECONDS_PER_HOUR)
+    day = money.human_string(rental.storage_rate * money.SECONDS_PER_DAY)
+    hour = money.human_string(rental.compute_rate * money.SECONDS_PER_HOUR)
     never_ran = rental.running_since is None
     known = {
         Action.STOP: ActionOut(
-            "stop", "Stop", f"Keeps your {rental.disk_gb} GB for ${day} a day.", destroys=False
+            "stop",
+            "Stop",
+            f"Keeps your {rental.disk_gb} GB for ${day} a day; the machine may be taken.",
+            destroys=False,
         ),
         Action.START: ActionOut("start", "Start", f"${hour} an hour from then on.", destroys=False),
         Action.END: ActionOut(

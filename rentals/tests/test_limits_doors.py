@@ -1,0 +1,56 @@
+"""The doors of limits: the page's form and the API say the same, and refuse the same."""
+
+from __future__ import annotations
+
+import pytest
+from django.test import Client
+from rest_framework.test import APIClient
+
+from accounts.models import User
+from tests import cast
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def rental_path() -> tuple[User, str]:
+    cast.proxy_server()
+    alice = cast.person("alice", usd=50)
+    _, offer = cast.machine(cast.person("bob"))
+    rental = cast.rented(alice, offer)
+    return User.objects.get(pk=alice.user_id), f"rentals/{rental.pk}/"
+
+
+def test_limits_are_set_and_taken_back_by_api(rental_path: tuple[User, str]) -> None:
+    user, path = rental_path
+    client = APIClient()
+    client.force_login(user)
+    body = {"ends_at": None, "spend_cap": "10.5"}
+    data = client.put(f"/api/v1/{path}limits/", body, "json").json()["data"]
+    assert (data["ends_at"], data["spend_cap"]) == (None, "10.50")
+    body = {"ends_at": None, "spend_cap": None}
+    data = client.put(f"/api/v1/{path}limits/", body, "json").json()["data"]
+    assert data["spend_cap"] is None
+
+
+@pytest.mark.parametrize("cap", ["-1", "NaN", "1e30", "0.0000000001", "9" * 20, "ten", True])
+def test_caps_that_are_no_amounts_are_refused(rental_path: tuple[User, str], cap: object) -> None:
+    user, path = rental_path
+    client = APIClient()
+    client.force_login(user)
+    answer = client.put(f"/api/v1/{path}limits/", {"ends_at": None, "spend_cap": cap}, "json")
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid")
+    assert client.get(f"/api/v1/{path}").json()["data"]["spend_cap"] is None
+
+
+def test_the_page_sets_limits_and_shows_them(rental_path: tuple[User, str]) -> None:
+    user, path = rental_path
+    client = Client()
+    client.force_login(user)
+    answer = client.post(f"/{path}limits/", {"hours": "5", "spend_cap": "7"}, follow=True)
+    text = answer.content.decode()
+    assert "$7.00" in text
+    assert answer.context["rental"].ends_at is not None
+    refused = client.post(f"/{path}limits/", {"hours": "soon", "spend_cap": ""})
+    assert refused.status_code == 400
+    assert b"limits_unreadable" in refused.content
