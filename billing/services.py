@@ -260,14 +260,16 @@ def open_meter(
 def close_meter(*, actor: Actor, meter_id: uuid.UUID, at: int | None = None) -> Meter:
     """Bill a meter up to `at` (now) and no further; harmless when it has ended.
 
-    An instant before what is posted is reached by paying the difference back.
+    An `at` before what is posted is reached by paying the difference back. Now is never before what is
+    posted, even when the clock has been set back: what was used stays paid.
     """
     wallet = ledger.lock_wallet(Meter.objects.values_list("wallet_id", flat=True).get(pk=meter_id))
     meter = Meter.objects.get(pk=meter_id)
     if meter.ended is not None:
         return meter
     now = clock.epoch()
-    ledger.settle(wallet, until=now, ends={meter_id: now if at is None else min(at, now)})
+    end = max(now, wallet.asof) if at is None else min(at, max(now, wallet.asof))
+    ledger.settle(wallet, until=now, ends={meter_id: end})
     meter.refresh_from_db()
     audit.record(
         actor=actor,

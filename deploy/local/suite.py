@@ -1,4 +1,4 @@
-"""`./run test [tier…]` and `./run bench [name]`."""
+"""`./run test [tier…]`, `./run test histories` and `./run bench [name]`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ TIERS = ("unit", "service", "system", "browser", "crash")
 # A killed program cannot tell what it ran, so the crash tier is not measured.
 MEASURED = ("unit", "service", "system", "browser")
 COVERAGE_PERCENT = 90
+HISTORIES = 10_000
 BENCHES = CHECKOUT / "bench"
 
 
@@ -25,6 +26,10 @@ def main(arguments: list[str]) -> int:
     artifacts = Artifacts.of_this_checkout()
     os.environ["DC_STATIC_BUNDLE"] = str(artifacts.bundle)
     os.environ["DC_NODE_MODULES"] = str(artifacts.node_modules)
+    if "histories" in names:
+        names.remove("histories")
+        code = _histories()
+        return code or (_test(names) if names else 0)
     return _test(names) if verb == "test" else _bench(names)
 
 
@@ -43,6 +48,13 @@ def _test(names: list[str]) -> int:
         results["coverage"] = _coverage("report", f"--fail-under={COVERAGE_PERCENT}")
     print("\n" + "\n".join(f"  {tier:<9} {result}" for tier, result in results.items()))
     return 0 if all(result.startswith("passed") for result in results.values()) else 1
+
+
+def _histories() -> int:
+    """Run many more random histories of money than a plain run does: before a release."""
+    os.environ.setdefault("DISTRIBUTEDCOMPUTE_HISTORIES", str(HISTORIES))
+    command = [sys.executable, "-m", "pytest", "tests/crash/test_histories.py"]
+    return subprocess.run(command, check=False).returncode
 
 
 def _tier(tier: str, *, measured: bool) -> str:

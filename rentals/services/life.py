@@ -26,8 +26,8 @@ def reason(party: str, code: str, message: str) -> dict[str, str]:
     return {"party": party, "code": code, "message": message, "fault": fault, "refund": "0.00"}
 
 
-def stand_still(actor: Actor, rental: Rental, end: dict[str, str], at: int) -> None:
-    """Stop a locked rental's machine and keep its disk; work is billed up to `at`."""
+def stand_still(actor: Actor, rental: Rental, end: dict[str, str], at: int | None) -> None:
+    """Stop a locked rental's machine and keep its disk; work is billed up to `at` (None: now)."""
     nodes.wish_workload(
         actor=actor, workload_id=rental.workload_id, wish=Wish.STOPPED, reason=end["code"]
     )
@@ -35,8 +35,8 @@ def stand_still(actor: Actor, rental: Rental, end: dict[str, str], at: int) -> N
     move(actor, rental, State.STOPPING, end=end)
 
 
-def wind_up(actor: Actor, rental: Rental, end: dict[str, str], at: int) -> None:
-    """End a locked rental and delete its disk; everything is billed up to `at`."""
+def wind_up(actor: Actor, rental: Rental, end: dict[str, str], at: int | None) -> None:
+    """End a locked rental and delete its disk; everything is billed up to `at` (None: now)."""
     workload = nodes.wish_workload(
         actor=actor, workload_id=rental.workload_id, wish=Wish.ABSENT, reason=end["code"]
     )
@@ -71,11 +71,10 @@ def fail_rental(
     if State(rental.state) in {State.STOPPING, State.STOPPED, State.ENDED}:
         return
     end = reason(party, code, message)
-    instant = clock.epoch() if at is None else at
     if rental.running_since is not None and code not in DISK_GONE:
-        stand_still(actor, rental, end, instant)
+        stand_still(actor, rental, end, at)
     else:
-        wind_up(actor, rental, end, instant)
+        wind_up(actor, rental, end, at)
 
 
 @transaction.atomic

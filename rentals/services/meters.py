@@ -83,8 +83,8 @@ def stop_meters(actor: Actor, rental: Rental, at: int) -> None:
     rental.save(update_fields=["compute_meter_id", "storage_meter_id"])
 
 
-def close_compute(actor: Actor, rental: Rental, at: int) -> None:
-    """Bill work up to `at` and give back what was set aside for it."""
+def close_compute(actor: Actor, rental: Rental, at: int | None) -> None:
+    """Bill work up to `at` (epoch seconds; None: now) and give back what was set aside for it."""
     if rental.compute_meter_id:
         billing.close_meter(actor=actor, meter_id=rental.compute_meter_id, at=at)
     if rental.compute_hold_id:
@@ -93,8 +93,8 @@ def close_compute(actor: Actor, rental: Rental, at: int) -> None:
     rental.save(update_fields=["compute_meter_id", "compute_hold_id"])
 
 
-def close_storage(actor: Actor, rental: Rental, at: int) -> None:
-    """Bill the disk up to `at` and give back what was set aside for it."""
+def close_storage(actor: Actor, rental: Rental, at: int | None) -> None:
+    """Bill the disk up to `at` (epoch seconds; None: now) and give back what was set aside for it."""
     if rental.storage_meter_id:
         billing.close_meter(actor=actor, meter_id=rental.storage_meter_id, at=at)
     rental.storage_meter_id = None

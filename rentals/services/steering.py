@@ -45,7 +45,7 @@ def stop_rental(*, actor: Actor, rental_id: uuid.UUID) -> Rental:
     """Stop the machine and keep the disk. Compute is billed up to this instant."""
     rental = _steered(actor, rental_id, Action.STOP)
     end = reason("renter", "stopped_by_renter", "You stopped it.")
-    stand_still(actor, rental, end, clock.epoch())
+    stand_still(actor, rental, end, None)
     return rental
 
 
@@ -94,5 +94,5 @@ def end_rental(*, actor: Actor, rental_id: uuid.UUID) -> Rental:
         end = reason("renter", "cancelled", "You cancelled it before it was usable. No charge.")
     else:
         end = reason("renter", "ended_by_renter", "You ended it.")
-    wind_up(actor, rental, end, clock.epoch())
+    wind_up(actor, rental, end, None)
     return rental

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
@@ -15,7 +16,7 @@ from billing import services as billing
 from core import money
 from core.errors import Conflict
 from core.ids import new_id
-from nodes.models import Allocation
+from nodes.models import Allocation, GpuAllocation
 from rentals import services
 from rentals.models import Quote, Rental
 from tests import cast
@@ -79,3 +80,45 @@ def test_eight_clicks_with_one_key_make_one_rental() -> None:
     with ThreadPoolExecutor(8) as pool:
         found = set(pool.map(rent, range(8)))
     assert len(found) == Rental.objects.count() == 1
+
+
+def test_of_sixty_four_renters_thirty_two_get_the_thirty_two_cards_and_the_others_pay_nothing() -> (
+    None
+):
+    cast.proxy_server(count=200)
+    bob = cast.person("bob")
+    offers = [cast.machine(bob, gpus=8, name=f"atlas-{i}")[1] for i in range(4)]
+    template = cast.template()
+    renters, quotes = [], []
+    for i in range(64):
+        renter = cast.person(f"renter{i}", usd=50)
+        accounts.add_ssh_key(actor=renter, name="k", public_key=cast.public_ssh_key())
+        renters.append(renter)
+        quotes.append(
+            services.quote_offer(
+                actor=renter, offer_id=offers[i % 4].pk, template_id=template.pk, gpu_count=1
+            )
+        )
+    start = Barrier(64)
+
+    def rent(renter: Actor, quote: Quote) -> str:
+        start.wait()
+        try:
+            services.request_rental(
+                actor=renter, quote_id=quote.pk, ssh_key_ids=None, idempotency_key=str(new_id())
+            )
+        except Conflict as refused:
+            return refused.code
+        finally:
+            connection.close()
+        return "rented"
+
+    with ThreadPoolExecutor(64) as pool:
+        outcomes = list(pool.map(rent, renters, quotes))
+    assert Counter(outcomes) == {"rented": 32, "offer_taken": 32}
+    taken = GpuAllocation.objects.filter(released_at=None).values_list("gpu_id", flat=True)
+    assert len(taken) == len(set(taken)) == Rental.objects.count() == 32
+    for renter, outcome in zip(renters, outcomes, strict=True):
+        assert (billing.balance_of(owner_id=renter.user_id).locked > 0) == (outcome == "rented")
+    audit.seal_new()
+    assert broken() == []

@@ -1,0 +1,33 @@
+"""Many random histories of money, each beside a model. The seed is printed; the same seed is the same history.
+
+`DISTRIBUTEDCOMPUTE_HISTORIES` says how many (1,000), `DISTRIBUTEDCOMPUTE_SEED` which is the first.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+
+import pytest
+from django.db import transaction
+
+from tests.histories.wallets import History
+
+
+@pytest.mark.django_db
+@pytest.mark.timeout(3600)
+def test_random_histories_of_a_wallet_add_up_to_the_nano_dollar(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    count = int(os.environ.get("DISTRIBUTEDCOMPUTE_HISTORIES", "1000"))
+    first = int(os.environ.get("DISTRIBUTEDCOMPUTE_SEED", secrets.randbelow(10**9)))
+    with capsys.disabled():
+        print(f"\n  {count} histories of a wallet, from seed {first}", flush=True)
+    for seed in range(first, first + count):
+        try:
+            # Each history is taken back as a whole: it has the database for itself.
+            with transaction.atomic():
+                History(seed).run()
+                transaction.set_rollback(True)
+        except AssertionError as error:
+            raise AssertionError(f"history {seed}: {error}") from error

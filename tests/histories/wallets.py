@@ -1,0 +1,263 @@
+"""Random lives of a wallet, beside a model that keeps every billed second as an interval.
+
+One history is one wallet with some meters: deposits, holds, meters that open and close now or at some
+earlier instant, roll-ups, sweeps, transactions that die before their commit, requests that come twice,
+and a clock that jumps up to six hours either way. After every step the services must say what the
+model says, and at the end the whole ledger must add up.
+"""
+
+from __future__ import annotations
+
+import random
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import time_machine
+from django.db import transaction
+
+from accounts.actors import Actor
+from billing import services
+from billing.models import Account, Meter
+from core import clock
+from core.errors import DomainError, FundsInsufficient
+
+SYSTEM = Actor.system()
+SIX_HOURS = 6 * 3600
+CURRENCY_UNIT = 10**9
+
+
+class Died(Exception):
+    """The process dies here; its transaction is rolled back."""
+
+
+@dataclass
+class ModelMeter:
+    """What a meter should have billed: [started, settled), all of it at `rate`."""
+
+    rate: int
+    started: int
+    settled: int
+    ended: bool = False
+
+
+@dataclass
+class Model:
+    """The wallet by plain arithmetic: what came in, less what each meter has billed."""
+
+    paid_in: int = 0
+    asof: int = 0
+    holds: dict[uuid.UUID, int] = field(default_factory=dict)
+    meters: dict[uuid.UUID, ModelMeter] = field(default_factory=dict)
+
+    @property
+    def balance(self) -> int:
+        used = sum(m.rate * (m.settled - m.started) for m in self.meters.values())
+        return self.paid_in - used
+
+    @property
+    def free(self) -> int:
+        return self.balance - sum(self.holds.values())
+
+    @property
+    def open(self) -> list[ModelMeter]:
+        return [meter for meter in self.meters.values() if not meter.ended]
+
+    def limit(self, until: int) -> int:
+        """Return the second up to which there is money, never before what is posted."""
+        burn = sum(meter.rate for meter in self.open)
+        last = until if not burn else min(until, self.asof + self.free // burn)
+        return max(self.asof, last)
+
+    def settle(self, until: int) -> None:
+        point = self.limit(until)
+        for meter in self.open:
+            meter.settled = point
+        self.asof = point
+
+
+class History:
+    """One random life.
+
+    Args:
+        seed: decides everything.
+        steps: how many things happen.
+    """
+
+    def __init__(self, seed: int, steps: int = 14) -> None:
+        self.random = random.Random(seed)
+        self.steps = steps
+        self.alice, self.bob = uuid.UUID(int=self.bits()), uuid.UUID(int=self.bits())
+        self.model = Model()
+        self.deposits: list[tuple[str, int]] = []
+        self.told: list[str] = []
+
+    def bits(self) -> int:
+        return self.random.getrandbits(128)
+
+    def run(self) -> None:
+        """Live it; AssertionError tells where it went wrong."""
+        with time_machine.travel(
+            1_800_000_000 + self.random.randrange(10**6), tick=False
+        ) as clock_:
+            self.clock = clock_
+            self.model.asof = self.wallet().asof
+            verbs: list[Callable[[], None]] = [
+                self.deposit, self.deposit_again, self.hold, self.release, self.open_meter,
+                self.open_meter, self.close_now, self.close_earlier, self.roll_up, self.use_up,
+                self.wait, self.wait, self.step_clock,
+            ]  # fmt: skip
+            self.deposit()
+            for _ in range(self.steps):
+                verb = self.random.choice(verbs)
+                self.told.append(f"{clock.epoch()} {verb.__name__}")
+                if self.random.random() < 0.15:
+                    self.die_in(verb)
+                verb()
+                self.compare()
+        assert services.verify_ledger() == [], self.told
+
+    def wallet(self) -> Account:
+        with transaction.atomic():
+            return services._wallet(self.alice)
+
+    def compare(self) -> None:
+        """The services and the model must agree on everything that can be seen."""
+        now = clock.epoch()
+        balance = services.balance_of(owner_id=self.alice)
+        point = self.model.limit(now)
+        burn = sum(meter.rate for meter in self.model.open)
+        expected = self.model.balance - burn * (point - self.model.asof)
+        assert balance.total == expected, self.told
+        assert balance.locked == sum(self.model.holds.values()), self.told
+        assert balance.total >= balance.locked >= 0, self.told
+        assert balance.burn == burn, self.told
+
+    def die_in(self, verb: Callable[[], None]) -> None:
+        """Do it in a transaction that never commits: nothing of it may remain."""
+        before = self.seen()
+        model, deposits, told = self.model, list(self.deposits), list(self.told)
+        self.model = _copy(model)
+        where = clock.epoch()
+        try:
+            with transaction.atomic():
+                verb()
+                raise Died
+        except Died:
+            pass
+        self.model, self.deposits, self.told = model, deposits, [*told, f"died in {verb.__name__}"]
+        self.clock.move_to(where)
+        assert self.seen() == before, self.told
+
+    def seen(self) -> tuple[object, ...]:
+        accounts = Account.objects.filter(owner_id__in=[self.alice, self.bob]).order_by("pk")
+        meters = Meter.objects.filter(wallet__owner_id=self.alice).order_by("pk")
+        return (
+            *accounts.values_list("balance", "held", "burn", "asof", "runs_out"),
+            *meters.values_list("started", "settled", "ended"),
+        )
+
+    # --- What happens
+
+    def deposit(self) -> None:
+        amount = self.random.choice([1, 10**6, 10**9, 37 * 10**9])
+        idem = f"d-{self.bits()}"
+        services.deposit(actor=SYSTEM, owner_id=self.alice, amount=amount, idem=idem)
+        self.model.settle(clock.epoch())
+        self.model.paid_in += amount
+        self.deposits.append((idem, amount))
+
+    def deposit_again(self) -> None:
+        idem, amount = self.random.choice(self.deposits)
+        services.deposit(actor=SYSTEM, owner_id=self.alice, amount=amount, idem=idem)
+
+    def hold(self) -> None:
+        amount = self.random.choice([0, 5, 10**6, 10**9])
+        self.model.settle(clock.epoch())
+        try:
+            with transaction.atomic():
+                hold = services.place_hold(
+                    actor=SYSTEM, owner_id=self.alice, amount=amount, reason="test",
+                    subject_id=uuid.UUID(int=self.bits()),
+                )  # fmt: skip
+        except FundsInsufficient:
+            assert amount > self.model.free, self.told
+            return
+        self.model.holds[hold.pk] = amount
+
+    def release(self) -> None:
+        for hold_id in list(self.model.holds)[:1]:
+            for _ in range(2):
+                services.release_hold(actor=SYSTEM, hold_id=hold_id)
+            self.model.settle(clock.epoch())
+            del self.model.holds[hold_id]
+
+    def open_meter(self) -> None:
+        now, rate = clock.epoch(), self.random.choice([1, 999, 14_279, 10**6 + 7])
+        at = self.random.choice([None, now - 5, now - 4000])
+        try:
+            meter = services.open_meter(
+                actor=SYSTEM, kind="compute", owner_id=self.alice, payee_id=self.bob, rate=rate,
+                fee_bps=self.random.choice([0, 1000, 3333]), subject_id=uuid.UUID(int=self.bits()),
+                at=at,
+            )  # fmt: skip
+        except DomainError as error:
+            raise AssertionError(self.told) from error
+        self.model.settle(now if at is None else min(at, now))
+        self.model.meters[meter.pk] = ModelMeter(rate, self.model.asof, self.model.asof)
+
+    def close_now(self) -> None:
+        self._close(None)
+
+    def close_earlier(self) -> None:
+        self._close(clock.epoch() - self.random.choice([0, 1, 40, 5000, SIX_HOURS]))
+
+    def _close(self, at: int | None) -> None:
+        still = [key for key, meter in self.model.meters.items() if not meter.ended]
+        if not still:
+            return
+        meter_id = self.random.choice(still)
+        for _ in range(2):
+            services.close_meter(actor=SYSTEM, meter_id=meter_id, at=at)
+        self.model.settle(clock.epoch())
+        meter = self.model.meters[meter_id]
+        if at is not None:
+            meter.settled = max(meter.started, min(at, meter.settled))
+        meter.ended = True
+
+    def roll_up(self) -> None:
+        services.roll_up()
+        if self.model.open:
+            self.model.settle(clock.epoch() - 60)
+
+    def use_up(self) -> None:
+        """What the sweep leads to: everything that runs ends at the second the money ended."""
+        at = None
+        with transaction.atomic():
+            at = services.used_up_at(owner_id=self.alice)
+        burn = sum(meter.rate for meter in self.model.open)
+        ended = self.model.asof + self.model.free // burn if burn else None
+        assert at == (ended if ended is not None and ended <= clock.epoch() else None), self.told
+        if at is None:
+            return
+        for key, meter in self.model.meters.items():
+            if not meter.ended:
+                services.close_meter(actor=SYSTEM, meter_id=key, at=at)
+        self.model.settle(at)
+        for meter in self.model.open:
+            meter.ended = True
+
+    def wait(self) -> None:
+        self.clock.shift(self.random.choice([0, 1, 59, 61, 3600, SIX_HOURS, 40 * 86_400]))
+
+    def step_clock(self) -> None:
+        self.clock.shift(self.random.randint(-SIX_HOURS, SIX_HOURS))
+
+
+def _copy(model: Model) -> Model:
+    return Model(
+        model.paid_in,
+        model.asof,
+        dict(model.holds),
+        {key: ModelMeter(**vars(meter)) for key, meter in model.meters.items()},
+    )
