@@ -9,6 +9,8 @@ import threading
 import time
 from pathlib import Path
 
+import msgspec
+
 from hostagent import __version__, checks, hardware, netpol, tunnel
 from hostagent.engine import Engine, EngineAway
 from hostagent.identity import Identity, Membership
@@ -245,6 +247,9 @@ class Agent:
             self.workloads[workload_id].wake()
 
     def _report(self, report: WorkloadReport) -> None:
+        waiting = self._unsent.get(report.workload_id)
+        if waiting is not None and not report.logs:
+            report = msgspec.structs.replace(report, logs=waiting.logs)
         self._unsent[report.workload_id] = report
         self._outgoing.set()
 
@@ -255,10 +260,14 @@ class Agent:
             if not self.epoch or not self._unsent:
                 continue
             batch, self._unsent = self._unsent, {}
-            sent = await self.link.send(Observed(epoch=self.epoch, workloads=list(batch.values())))
-            if not sent:
-                # The next welcome makes every workload report again; keep what is newest until then.
-                self._unsent = {**batch, **self._unsent}
+            while batch:
+                part = _fitting(batch)
+                if not await self.link.send(Observed(epoch=self.epoch, workloads=part)):
+                    # The next welcome makes every workload report again; keep what is newest until then.
+                    self._unsent = {**batch, **self._unsent}
+                    break
+                for report in part:
+                    del batch[report.workload_id]
 
     async def _beat(self) -> None:
         while True:
@@ -280,6 +289,12 @@ class Agent:
             await self.link.send(beat)
             if self._unsent:
                 self._outgoing.set()
+
+
+def _fitting(batch: dict[str, WorkloadReport]) -> list[WorkloadReport]:
+    """Return what goes into one frame: many short reports, or a single one with its logs."""
+    short = [report for report in batch.values() if not report.logs]
+    return short or [next(iter(batch.values()))]
 
 
 def _gone(workload_id: str, generation: int) -> DesiredWorkload:

@@ -19,11 +19,12 @@ from requests.exceptions import RequestException
 from hostagent.hardware import has_disk_quota
 from hostagent.netpol import BRIDGE_PREFIX
 from hostagent.planner import Container
-from hostagent.protocol import ContainerSpec
+from hostagent.protocol import MAX_LOG_CHARS, ContainerSpec
 from hostagent.spec import MachineLimits, Place, container_config
 
 POOL = ipaddress.ip_network("10.213.0.0/16")
 SUBNET_BITS = 28
+LOG_LINES = 1000
 Progress = Callable[[int, int | None], None]
 
 
@@ -215,6 +216,15 @@ class Engine:
             self.api.stop(name, timeout=timeout)
         except NotFound:
             return
+
+    @_calls
+    def log_tail(self, name: str) -> str:
+        """Return the last words of a container, at most MAX_LOG_CHARS; empty when there is none."""
+        try:
+            raw = self.api.logs(name, tail=LOG_LINES, timestamps=True)
+        except NotFound:
+            return ""
+        return bytes(raw).decode(errors="replace").replace("\x00", "")[-MAX_LOG_CHARS:]
 
     @_calls
     def remove(self, name: str) -> None:

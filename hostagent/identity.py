@@ -43,6 +43,15 @@ def write_private(path: Path, data: bytes) -> None:
     os.close(folder)
 
 
+def rewrite(path: Path, data: bytes) -> None:
+    """Change a file's content in place: whoever has it mounted keeps seeing this very file."""
+    with path.open("r+b") as file:
+        file.write(data)
+        file.truncate()
+        file.flush()
+        os.fsync(file.fileno())
+
+
 class Identity:
     """The key pair and the instance id of one state folder; made once, kept for ever."""
 

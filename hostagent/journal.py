@@ -54,6 +54,11 @@ class Journal:
         found = self._data["failed"].get(workload_id)
         return (found[1], found[2]) if found and found[0] == generation else None
 
+    def forget_failure(self, workload_id: str) -> None:
+        """What has failed may be tried again."""
+        if self._data["failed"].pop(workload_id, None):
+            self._write()
+
     def forget(self, workload_id: str) -> None:
         """Nothing of this workload is left."""
         self._data["failed"].pop(workload_id, None)

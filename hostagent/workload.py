@@ -17,7 +17,7 @@ import msgspec
 
 from hostagent import spec as specs
 from hostagent.engine import Engine, EngineAway, EngineError, PullCancelled, bridge_name
-from hostagent.identity import write_private
+from hostagent.identity import rewrite, write_private
 from hostagent.journal import Journal
 from hostagent.planner import Action, Container, Facts, Wish, plan
 from hostagent.protocol import (
@@ -92,6 +92,7 @@ class Workload:
         self.wish = Wish(wished.state)
         if self.wish is not Wish.RUNNING:
             self._cancel_pull.set()
+            self.site.journal.forget_failure(self.id)
         else:
             self._cancel_pull.clear()
         self.wake()
@@ -127,13 +128,15 @@ class Workload:
         """Do what the plan says until it says nothing; return how long to rest."""
         while True:
             facts, state = await self._look()
+            await asyncio.to_thread(self._hand_over_keys)
             action = plan(self.wish, facts)
             if action is Action.NOTHING:
                 self._report_rest(facts)
                 return TICK_SECONDS
             log.info("%s: %s", self.name, action.value)
             if action is Action.FAIL:
-                self._fail_by_exit(state)
+                logs = await asyncio.to_thread(self.site.engine.log_tail, self.name)
+                self._fail_by_exit(state, logs)
                 return TICK_SECONDS
             if not await self._do(action):
                 return self._repost_pause()
@@ -183,6 +186,8 @@ class Workload:
             self.site.journal.note_stop(self.id)
             timeout = self.spec.stop_timeout_s if self.spec else 10
             await asyncio.to_thread(engine.stop, self.name, timeout)
+            logs = await asyncio.to_thread(engine.log_tail, self.name)
+            self._say(WorkloadState.STOPPING, logs=logs)
         elif action is Action.REMOVE:
             await self._remove()
         return True
@@ -193,7 +198,7 @@ class Workload:
         if not await asyncio.to_thread(engine.has_image, self.spec.image):
             await self._pull(self.spec.image)
         self._say(WorkloadState.STARTING)
-        write_private(self.keys_file, "".join(f"{key}\n" for key in self.spec.ssh_keys).encode())
+        write_private(self.keys_file, self._keys)
         address = await self._network()
         place = specs.Place(
             name=self.name,
@@ -203,6 +208,19 @@ class Workload:
             labels=self.labels,
         )
         await asyncio.to_thread(engine.create, self.spec, place, self.site.limits)
+
+    @property
+    def _keys(self) -> bytes:
+        assert self.spec is not None
+        return "".join(f"{key}\n" for key in self.spec.ssh_keys).encode()
+
+    def _hand_over_keys(self) -> None:
+        """Give a container that is there the keys that are wished now; sshd reads them at each log-in."""
+        if self.spec is None or self.wish is not Wish.RUNNING or not self.keys_file.exists():
+            return
+        if self.keys_file.read_bytes() != self._keys:
+            log.info("%s: other SSH keys", self.name)
+            rewrite(self.keys_file, self._keys)
 
     async def _network(self) -> str:
         if not self._address:
@@ -288,26 +306,28 @@ class Workload:
             else:
                 self._say(WorkloadState.RUNNING)
         elif self.wish is Wish.STOPPED and facts.container is not Container.NONE:
+            # One that ended by itself counts as stopped from now on: it may be started again.
+            self.site.journal.note_stop(self.id)
             self._say(WorkloadState.STOPPED)
         else:
             self._say(WorkloadState.ABSENT)
 
-    def _fail(self, code: str, message: str) -> None:
+    def _fail(self, code: str, message: str, logs: str = "") -> None:
         if self.wish is Wish.RUNNING:
             self.site.journal.note_failure(self.id, self.generation, code, message)
-            self._say(WorkloadState.FAILED, code=code, message=message)
+            self._say(WorkloadState.FAILED, code=code, message=message, logs=logs)
         else:
             log.error("%s: %s: %s", self.name, code, message)
 
-    def _fail_by_exit(self, state: dict[str, Any]) -> None:
+    def _fail_by_exit(self, state: dict[str, Any], logs: str) -> None:
         exit_code = int(state.get("ExitCode", -1))
         if state.get("OOMKilled"):
             code, message = "oom_killed", "The container used more memory than it has."
         else:
             code, message = "container_exited", f"The container ended by itself (exit {exit_code})."
-        self._fail(code, message)
+        self._fail(code, message, logs)
 
-    def _say(self, state: WorkloadState, **more: Any) -> None:
+    def _say(self, state: WorkloadState, *, logs: str = "", **more: Any) -> None:
         seen = WorkloadReport(
             workload_id=self.id,
             generation=self.generation,
@@ -315,6 +335,6 @@ class Workload:
             degraded=specs.degraded(self.spec, self.site.limits) if self.spec else [],
             **more,
         )
-        if seen != self.reported:
+        if seen != self.reported or logs:
             self.reported = seen
-            self.site.report(msgspec.structs.replace(seen))
+            self.site.report(msgspec.structs.replace(seen, logs=logs))

@@ -78,6 +78,7 @@ class Environment(BaseSettings):
     stop_deadline_seconds: float = Field(60, gt=0)
     outbox_sweep_seconds: float = Field(1, gt=0)
     reconcile_seconds: float = Field(5, gt=0)
+    log_days: int = Field(30, ge=1)
     roll_up_seconds: float = Field(3600, gt=0)
 
     @field_validator("field_keys", "allowed_hosts", mode="before")

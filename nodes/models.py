@@ -216,6 +216,17 @@ class Workload(models.Model):
         return self.wish == Wish.ABSENT and self.observed_state == "absent"
 
 
+class WorkloadLog(models.Model):
+    """The last words of a workload's container, kept for a while after it has ended."""
+
+    workload = models.OneToOneField(Workload, models.CASCADE, related_name="log", primary_key=True)
+    text = models.TextField()
+    at = models.DateTimeField(db_index=True)
+
+    def __str__(self) -> str:
+        return f"log of {self.workload_id}"
+
+
 class Allocation(models.Model):
     """The part of a node that one workload holds until the agent confirms that it is gone."""
 

@@ -18,3 +18,8 @@ def reconcile_ports() -> None:
     with bus.alone("nodes.ports", seconds=30) as mine:
         if mine:
             proxies.reconcile()
+
+
+@shared_task
+def forget_logs() -> None:
+    services.forget_logs()

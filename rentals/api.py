@@ -18,6 +18,7 @@ from accounts.api import actor_from
 from billing import services as billing
 from core import money
 from core.errors import NotFound
+from nodes import services as nodes
 from rentals import services
 from rentals.models import Quote, Rental, Template
 from rentals.services.presenting import price_out, ssh_port
@@ -204,6 +205,30 @@ class RentalLimitsView(APIView):
             spend_cap=None if cap is None else money.nano_from_decimal(cap),
         )
         return Response(rental_out(_mine(request, rental_id)))
+
+
+class KeysIn(serializers.Serializer[Any]):
+    ssh_key_ids = serializers.ListField(child=serializers.UUIDField(), min_length=1, max_length=50)
+
+
+class RentalKeysView(APIView):
+    """Which keys open it from now on; takes effect without a restart."""
+
+    @extend_schema(request=KeysIn, responses=OpenApiTypes.OBJECT)
+    def put(self, request: Request, rental_id: uuid.UUID) -> Response:
+        body = KeysIn(data=request.data)
+        body.is_valid(raise_exception=True)
+        services.change_keys(actor=actor_from(request), rental_id=rental_id, **body.validated_data)
+        return Response(rental_out(_mine(request, rental_id)))
+
+
+class RentalLogsView(APIView):
+    """The container's last words, from its last stop, exit or failure; kept for 30 days."""
+
+    @extend_schema(responses=OpenApiTypes.OBJECT)
+    def get(self, request: Request, rental_id: uuid.UUID) -> Response:
+        kept = nodes.last_words(workload_id=_mine(request, rental_id).workload_id)
+        return Response({"text": kept.text if kept else "", "at": kept.at if kept else None})
 
 
 class RentalBillView(APIView):

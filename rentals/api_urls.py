@@ -8,6 +8,8 @@ urlpatterns = [
     path("rentals/", api.RentalListView.as_view(), name="api_rentals"),
     path("rentals/<uuid:rental_id>/", api.RentalView.as_view(), name="api_rental"),
     path("rentals/<uuid:rental_id>/bill/", api.RentalBillView.as_view(), name="api_rental_bill"),
+    path("rentals/<uuid:rental_id>/logs/", api.RentalLogsView.as_view(), name="api_rental_logs"),
+    path("rentals/<uuid:rental_id>/keys/", api.RentalKeysView.as_view(), name="api_rental_keys"),
     path(
         "rentals/<uuid:rental_id>/limits/",
         api.RentalLimitsView.as_view(),

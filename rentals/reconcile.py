@@ -18,7 +18,7 @@ from core.errors import DomainError
 from nodes.machine import NodeStatus, Wish, WorkloadState
 from nodes.models import Workload
 from rentals import probing, services
-from rentals.machine import COMING_UP, LIVE, State
+from rentals.machine import COMING_UP, DISK_KEPT, LIVE, State
 from rentals.models import Rental, RentalQuerySet
 from rentals.services.presenting import ssh_port
 
@@ -48,7 +48,7 @@ def advance(rental_id: uuid.UUID, *, patience: float = SSH_PATIENCE_SECONDS) -> 
         _come_up(rental, workload, patience)
     elif state is State.RUNNING:
         _watch(rental, workload)
-    elif state is State.STOPPING:
+    elif state in DISK_KEPT:
         _go_down(rental, workload)
 
 
@@ -131,6 +131,9 @@ def _watch(rental: Rental, workload: Workload) -> None:
 def _go_down(rental: Rental, workload: Workload) -> None:
     if workload.wish == Wish.STOPPED and workload.observed_state == WorkloadState.STOPPED:
         services.mark_stopped(actor=Actor.system(), rental_id=rental.pk)
+    elif workload.wish == Wish.STOPPED and workload.observed_state == WorkloadState.ABSENT:
+        seen = clock.to_epoch(workload.observed_at or clock.now())
+        services.lose_disk(actor=Actor.system(), rental_id=rental.pk, at=seen)
     elif workload.wish == Wish.ABSENT and (
         workload.observed_state == WorkloadState.ABSENT
         or rental.node.status == NodeStatus.OFFLINE.value

@@ -8,6 +8,7 @@ urlpatterns = [
     path("rentals/<uuid:rental_id>/", views.rental, name="rental"),
     path("rentals/<uuid:rental_id>/fragment/", views.rental_fragment, name="rental_fragment"),
     path("rentals/<uuid:rental_id>/bill/", views.rental_bill, name="rental_bill"),
+    path("rentals/<uuid:rental_id>/keys/", views.rental_keys, name="rental_keys"),
     path("rentals/<uuid:rental_id>/limits/", views.rental_limits, name="rental_limits"),
     path("rentals/<uuid:rental_id>/<slug:action>/", views.rental_action, name="rental_action"),
 ]

@@ -12,6 +12,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST
 
+from accounts import services as accounts
 from accounts.actors import Actor
 from accounts.services import actor_of_request
 from audit import services as audit
@@ -20,6 +21,7 @@ from billing import services as billing
 from core import clock, money
 from core.errors import Invalid, NotFound
 from core.ids import new_id
+from nodes import services as nodes
 from rentals import services
 from rentals.forms import LimitsForm
 from rentals.models import Quote, Rental
@@ -113,16 +115,24 @@ def _instance(rental: Rental) -> dict[str, Any]:
         "burn": sum(line.rate for line in bill.lines if line.ended is None),
         "available": money.decimal_string(balance.available),
         "actions": services.rental_actions(rental),
+        "logs": nodes.last_words(workload_id=rental.workload_id),
         "timeline": [_step(event) for event in audit.timeline(subject_id=rental.pk)],
         "origin": settings.DC.public_url,
     }
+
+
+def _forms(request: HttpRequest, rental: Rental) -> dict[str, Any]:
+    """What can be changed, apart from the part of the page that is fetched again while one types."""
+    keys = accounts.ssh_keys_of(actor=actor_of_request(request))
+    chosen = [{"key": key, "on": key.public_key in rental.ssh_keys} for key in keys]
+    return {"form": LimitsForm(), "keys": chosen}
 
 
 @login_required
 def rental(request: HttpRequest, rental_id: uuid.UUID) -> HttpResponse:
     """One rental: usable now? connect, money, actions, timeline."""
     mine = _mine(actor_of_request(request), rental_id)
-    return render(request, "rentals/instance.html", {**_instance(mine), "form": LimitsForm()})
+    return render(request, "rentals/instance.html", {**_instance(mine), **_forms(request, mine)})
 
 
 @login_required
@@ -156,6 +166,18 @@ def rental_limits(request: HttpRequest, rental_id: uuid.UUID) -> HttpResponse:
         ends_at=None if hours is None else clock.now() + dt.timedelta(hours=float(hours)),
         spend_cap=None if cap is None else money.nano_from_decimal(cap),
     )
+    return redirect("rental", rental_id)
+
+
+@login_required
+@require_POST
+def rental_keys(request: HttpRequest, rental_id: uuid.UUID) -> HttpResponse:
+    """Let the keys in that are ticked."""
+    try:
+        ids = [uuid.UUID(text) for text in request.POST.getlist("key")]
+    except ValueError as error:
+        raise Invalid("ssh_key_unknown", "You have no such SSH key.") from error
+    services.change_keys(actor=actor_of_request(request), rental_id=rental_id, ssh_key_ids=ids)
     return redirect("rental", rental_id)
 
 

@@ -140,9 +140,18 @@ class Platform:
         """Tell alice's rental to do something."""
         return self.call("alice", "POST", f"rentals/{rental_id}/{action}/")
 
-    def ssh(self, rental: dict[str, Any], command: str) -> subprocess.CompletedProcess[str]:
+    def ssh(
+        self, rental: dict[str, Any], command: str, *, key: Path | None = None
+    ) -> subprocess.CompletedProcess[str]:
         """Run a command in a rental with the real OpenSSH client and the line the page shows."""
-        options = ["-i", str(self.ssh_key), "-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes"]
+        options = [
+            "-i",
+            str(key or self.ssh_key),
+            "-o",
+            "IdentitiesOnly=yes",
+            "-o",
+            "BatchMode=yes",
+        ]
         options += ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"]
         line = rental["ssh"]["command"].split()
         return subprocess.run(

@@ -13,6 +13,7 @@ from hostagent.protocol.codec import (
 )
 from hostagent.protocol.identity import join_statement, session_statement
 from hostagent.protocol.messages import (
+    MAX_LOG_CHARS,
     Ack,
     AgentMessage,
     Challenge,
@@ -43,6 +44,7 @@ from hostagent.protocol.messages import (
 
 __all__ = [
     "MAX_FRAME_BYTES",
+    "MAX_LOG_CHARS",
     "Ack",
     "AgentMessage",
     "Challenge",

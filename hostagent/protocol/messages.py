@@ -20,6 +20,9 @@ from msgspec import Meta
 Id = Annotated[str, Meta(min_length=36, max_length=36, pattern=r"^[0-9a-f-]{36}$")]
 Short = Annotated[str, Meta(max_length=200)]
 Text = Annotated[str, Meta(max_length=4000)]
+# The last words of a container. Escaped as JSON, six bytes a character at worst, they fit into a frame.
+MAX_LOG_CHARS = 32_768
+LogTail = Annotated[str, Meta(max_length=MAX_LOG_CHARS)]
 Count = Annotated[int, Meta(ge=0, le=2**53)]
 Port = Annotated[int, Meta(ge=1, le=65535)]
 
@@ -133,6 +136,8 @@ class WorkloadReport(Value, kw_only=True):
     pull: PullProgress | None = None
     tunnels: dict[str, str] = {}
     degraded: Annotated[list[Short], Meta(max_length=50)] = []
+    # Told once, when the container has ended or is about to be removed.
+    logs: LogTail = ""
 
 
 class Metrics(Value, kw_only=True):

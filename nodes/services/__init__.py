@@ -23,8 +23,11 @@ from nodes.services.sessions import (
 from nodes.services.tunnels import admit_login, admit_proxy, tunnel_settings
 from nodes.services.workloads import (
     create_workload,
+    forget_logs,
+    last_words,
     record_ack,
     record_observed,
+    revise_keys,
     wish_workload,
 )
 
@@ -37,7 +40,9 @@ __all__ = [
     "create_node_key",
     "create_workload",
     "drain_node",
+    "forget_logs",
     "join_node",
+    "last_words",
     "lease_ports",
     "open_session",
     "reconcile_ports",
@@ -48,6 +53,7 @@ __all__ = [
     "register_proxy_server",
     "release_allocation",
     "release_ports",
+    "revise_keys",
     "revoke_node_key",
     "set_prices",
     "sweep_liveness",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
+from django.conf import settings
 from django.db.models import F
 
 from accounts.actors import Actor
@@ -18,7 +20,7 @@ from core.ids import new_id
 from hostagent.protocol import WorkloadReport, WorkloadState
 from nodes.events import WorkloadObserved, WorkloadWished
 from nodes.machine import Wish
-from nodes.models import Node, Workload
+from nodes.models import Node, Workload, WorkloadLog
 from nodes.services.capacity import release_allocation
 from nodes.services.ports import release_ports
 
@@ -91,6 +93,34 @@ def wish_workload(*, actor: Actor, workload_id: uuid.UUID, wish: Wish, reason: s
     return workload
 
 
+def revise_keys(*, actor: Actor, workload_id: uuid.UUID, ssh_keys: Sequence[str]) -> None:
+    """Give a workload other SSH keys; one that runs takes them without a restart. Locks node, workload."""
+    node = Node.objects.lock().get(workloads=workload_id)
+    workload = Workload.objects.lock().get(pk=workload_id)
+    workload.spec = {**workload.spec, "ssh_keys": list(ssh_keys)}
+    workload.node_generation = _raise_generation(node)
+    workload.save(update_fields=["spec", "node_generation"])
+    audit.record(
+        actor=actor,
+        verb="workload.keys_changed",
+        subject_type="workload",
+        subject_id=workload.pk,
+        data={"keys": len(ssh_keys)},
+    )
+    outbox.publish(WorkloadWished(node_id=str(node.pk)))
+
+
+def last_words(*, workload_id: uuid.UUID) -> WorkloadLog | None:
+    """Return what a workload's container said last, if it is still kept."""
+    return WorkloadLog.objects.filter(workload_id=workload_id).first()
+
+
+def forget_logs() -> int:
+    """Delete last words that are older than `DC_LOG_DAYS`; return how many."""
+    edge = clock.now() - dt.timedelta(days=settings.DC.log_days)
+    return WorkloadLog.objects.filter(at__lt=edge).delete()[0]
+
+
 def _raise_generation(node: Node) -> int:
     Node.objects.filter(pk=node.pk).update(generation=F("generation") + 1)
     node.refresh_from_db(fields=["generation"])
@@ -128,6 +158,10 @@ def record_observed(*, node_id: str, epoch: int, reports: Sequence[WorkloadRepor
 
 def _record_one(node: Node, workload: Workload, report: WorkloadReport) -> None:
     seen = msgspec.to_builtins(report)
+    if logs := seen.pop("logs"):
+        WorkloadLog.objects.update_or_create(
+            workload=workload, defaults={"text": logs, "at": clock.now()}
+        )
     if seen == workload.observed:
         return
     changed = report.state.value != workload.observed_state

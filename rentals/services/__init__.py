@@ -1,7 +1,9 @@
 """What may be done with rentals. Doors import from here only."""
 
+from rentals.services.keys import change_keys
 from rentals.services.life import (
     fail_rental,
+    lose_disk,
     mark_gone,
     mark_pulling,
     mark_running,
@@ -16,10 +18,12 @@ from rentals.services.running_out import use_up
 from rentals.services.steering import end_rental, start_rental, stop_rental
 
 __all__ = [
+    "change_keys",
     "describe",
     "end_rental",
     "enforce_limits",
     "fail_rental",
+    "lose_disk",
     "mark_gone",
     "mark_pulling",
     "mark_running",

@@ -11,7 +11,7 @@ from core import clock
 from nodes import services as nodes
 from nodes.machine import Wish
 from nodes.models import Workload
-from rentals.machine import State
+from rentals.machine import DISK_KEPT, State
 from rentals.models import Rental
 from rentals.services.meters import close_compute, close_storage, open_meters
 from rentals.services.moving import announce, is_ending, lock_rental, move
@@ -75,6 +75,15 @@ def fail_rental(
         stand_still(actor, rental, end, at)
     else:
         wind_up(actor, rental, end, at)
+
+
+@transaction.atomic
+def lose_disk(*, actor: Actor, rental_id: uuid.UUID, at: int) -> None:
+    """End a rental that stands still and whose container is gone since `at` (epoch seconds)."""
+    rental = lock_rental(rental_id)
+    if State(rental.state) in DISK_KEPT and not is_ending(rental):
+        gone = reason("host", "host_removed", f"{rental.node.name} removed the container.")
+        wind_up(actor, rental, gone, at)
 
 
 @transaction.atomic

@@ -10,7 +10,6 @@ from typing import Any
 from django.conf import settings
 from django.db import transaction
 
-from accounts import services as accounts
 from accounts.actors import Actor
 from audit import services as audit
 from core import clock, idempotency
@@ -21,6 +20,7 @@ from nodes.models import Allocation, Node, Offer
 from nodes.services.capacity import lock_rentable
 from rentals.machine import State
 from rentals.models import Quote, Rental, Template
+from rentals.services.keys import chosen_keys
 from rentals.services.meters import hold_compute, hold_storage
 from rentals.services.moving import announce
 
@@ -91,7 +91,7 @@ def request_rental(
     if first != rental_id:
         return Rental.objects.get(pk=first)
     quote = _valid_quote(actor, quote_id)
-    keys = _chosen_keys(actor, ssh_key_ids)
+    keys = chosen_keys(actor, ssh_key_ids)
     node = lock_rentable(quote.offer.node_id)
     workload_id = new_id()
     workload = nodes.create_workload(
@@ -133,18 +133,6 @@ def _valid_quote(actor: Actor, quote_id: uuid.UUID) -> Quote:
     if Rental.objects.filter(quote=quote).exists():
         raise Conflict("quote_used", "This quote has been rented already. Ask for a new one.")
     return quote
-
-
-def _chosen_keys(actor: Actor, ids: list[uuid.UUID] | None) -> list[str]:
-    mine = {key.pk: key.public_key for key in accounts.ssh_keys_of(actor=actor)}
-    wanted = list(mine) if ids is None else ids
-    if not wanted:
-        raise Invalid(
-            "ssh_key_needed", "Add an SSH public key first; without it nobody could log in."
-        )
-    if any(key_id not in mine for key_id in wanted):
-        raise NotFound("ssh_key_unknown", "You have no such SSH key.")
-    return [mine[key_id] for key_id in wanted]
 
 
 def _spec(

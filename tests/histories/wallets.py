@@ -173,7 +173,8 @@ class History:
 
     def hold(self) -> None:
         amount = self.random.choice([0, 5, 10**6, 10**9])
-        self.model.settle(clock.epoch())
+        after = _copy(self.model)
+        after.settle(clock.epoch())
         try:
             with transaction.atomic():
                 hold = services.place_hold(
@@ -181,8 +182,10 @@ class History:
                     subject_id=uuid.UUID(int=self.bits()),
                 )  # fmt: skip
         except FundsInsufficient:
-            assert amount > self.model.free, self.told
+            # A refusal changes nothing, not even how far the wallet is posted.
+            assert amount > after.free, self.told
             return
+        self.model = after
         self.model.holds[hold.pk] = amount
 
     def release(self) -> None:

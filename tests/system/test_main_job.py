@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
 import time
 from decimal import Decimal
 from pathlib import Path
@@ -203,3 +204,42 @@ def test_strangers_and_nonsense_get_clear_errors(
         assert answer.status_code == 404
         return
     assert (answer.status_code, answer.json()["code"]) == (status, code)
+
+
+def test_keys_change_on_a_running_rental_and_the_last_words_outlive_it(site: Platform) -> None:
+    rental_id = site.rent()
+    rental = site.wait_state(rental_id, "running")
+    other = site.folder / "other"
+    command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "other", "-f", other]
+    subprocess.run(command, check=True)
+    body = {"name": "other", "public_key": other.with_suffix(".pub").read_text()}
+    added = site.call("alice", "POST", "ssh-keys/", json=body).json()["data"]["id"]
+    assert site.ssh(rental, "true").returncode == 0
+    answer = site.call("alice", "PUT", f"rentals/{rental_id}/keys/", json={"ssh_key_ids": [added]})
+    assert answer.status_code == 200
+    wait_for(lambda: site.ssh(rental, "true").returncode == 255, seconds=10, what="a closed door")
+    assert site.ssh(rental, "echo in", key=other).stdout == "in\n"
+    site.ssh(rental, "echo these are my last words > /proc/1/fd/1", key=other)
+    assert site.act(rental_id, "stop").status_code == 200
+    site.wait_state(rental_id, "stopped")
+    logs = site.get("alice", f"rentals/{rental_id}/logs/")
+    assert "these are my last words" in logs["text"]
+    end(site, rental_id)
+    assert "these are my last words" in site.get("alice", f"rentals/{rental_id}/logs/")["text"]
+    assert site.call("carol", "GET", f"rentals/{rental_id}/logs/").status_code == 404
+    assert site.call("alice", "DELETE", f"ssh-keys/{added}/").status_code == 204
+
+
+def test_a_container_that_ends_by_itself_can_be_started_again_with_its_disk(site: Platform) -> None:
+    rental_id = site.rent()
+    rental = site.wait_state(rental_id, "running")
+    site.ssh(rental, "echo kept > /root/file; sleep 1.1")
+    engine = docker.DockerClient(base_url=site.stack.facts.docker_host)
+    [container] = engine.containers.list(filters={"label": f"dc.rental={rental_id}"})
+    container.kill()
+    stopped = site.wait_state(rental_id, "stopped")
+    assert stopped["end"]["code"] == "container_exited"
+    assert site.act(rental_id, "start").status_code == 200
+    rental = site.wait_state(rental_id, "running")
+    assert site.ssh(rental, "cat /root/file").stdout == "kept\n"
+    end(site, rental_id)
