@@ -19,6 +19,7 @@ from django.db import transaction
 from accounts.actors import Actor
 from billing import services
 from billing.models import Account, Meter
+from billing.services.wallets import wallet_of
 from core import clock
 from core.errors import DomainError, FundsInsufficient
 
@@ -119,7 +120,7 @@ class History:
 
     def wallet(self) -> Account:
         with transaction.atomic():
-            return services._wallet(self.alice)
+            return wallet_of(self.alice)
 
     def compare(self) -> None:
         """The services and the model must agree on everything that can be seen."""

@@ -210,7 +210,7 @@ def test_keys_change_on_a_running_rental_and_the_last_words_outlive_it(site: Pla
     rental_id = site.rent()
     rental = site.wait_state(rental_id, "running")
     other = site.folder / "other"
-    command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "other", "-f", other]
+    command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "other", "-f", str(other)]
     subprocess.run(command, check=True)
     body = {"name": "other", "public_key": other.with_suffix(".pub").read_text()}
     added = site.call("alice", "POST", "ssh-keys/", json=body).json()["data"]["id"]

@@ -1,0 +1,122 @@
+"""What burns a wallet: meters, their posting, and the wallets that have run out. Rates in nano/s."""
+
+from __future__ import annotations
+
+import uuid
+
+from django.conf import settings
+from django.db import transaction
+
+from accounts.actors import Actor
+from audit import services as audit
+from billing import ledger
+from billing.events import WalletExhausted
+from billing.models import Account, AccountKind, Meter
+from billing.services.wallets import announce, release_locked, wallet_of
+from core import clock, money, outbox
+
+
+@transaction.atomic
+def open_meter(
+    *,
+    actor: Actor,
+    kind: str,
+    owner_id: uuid.UUID,
+    payee_id: uuid.UUID,
+    rate: int,
+    fee_bps: int,
+    subject_id: uuid.UUID,
+    at: int | None = None,
+    release_hold_id: uuid.UUID | None = None,
+) -> Meter:
+    """Start to bill `rate` from `at` (now); the hold is released in the same transaction.
+
+    A start before what the wallet has posted becomes that second: nobody pays for the past twice.
+    """
+    payee = ledger.account_of(AccountKind.HOST, payee_id, settings.CURRENCY)
+    wallet = wallet_of(owner_id)
+    now = clock.epoch()
+    ledger.settle(wallet, until=now if at is None else min(at, now))
+    if release_hold_id is not None:
+        release_locked(actor, wallet, release_hold_id)
+    payee_rate, _fee = money.split_fee(rate, fee_bps)
+    meter = Meter.objects.create(
+        kind=kind,
+        subject_id=subject_id,
+        wallet=wallet,
+        payee=payee,
+        rate=rate,
+        payee_rate=payee_rate,
+        started=wallet.asof,
+        settled=wallet.asof,
+    )
+    wallet.burn += rate
+    ledger.redraw(wallet)
+    audit.record(
+        actor=actor,
+        verb="meter.opened",
+        subject_type="meter",
+        subject_id=meter.pk,
+        data={"kind": kind, "rate": rate, "for": str(subject_id), "at": meter.started},
+    )
+    announce(owner_id)
+    return meter
+
+
+@transaction.atomic
+def close_meter(*, actor: Actor, meter_id: uuid.UUID, at: int | None = None) -> Meter:
+    """Bill a meter up to `at` (now) and no further; harmless when it has ended.
+
+    An `at` before what is posted is reached by paying the difference back. Now is never before what is
+    posted, even when the clock has been set back: what was used stays paid.
+    """
+    wallet = ledger.lock_wallet(Meter.objects.values_list("wallet_id", flat=True).get(pk=meter_id))
+    meter = Meter.objects.get(pk=meter_id)
+    if meter.ended is not None:
+        return meter
+    now = clock.epoch()
+    end = max(now, wallet.asof) if at is None else min(at, max(now, wallet.asof))
+    ledger.settle(wallet, until=now, ends={meter_id: end})
+    meter.refresh_from_db()
+    audit.record(
+        actor=actor,
+        verb="meter.closed",
+        subject_type="meter",
+        subject_id=meter.pk,
+        data={"kind": meter.kind, "for": str(meter.subject_id), "at": meter.ended},
+    )
+    announce(wallet.owner_id)
+    return meter
+
+
+def roll_up(*, limit: int = 500) -> int:
+    """Post what burning wallets have used up to the settle horizon; return how many were posted."""
+    point = clock.epoch() - settings.DC.settle_horizon_seconds
+    ids = Account.objects.filter(burn__gt=0, asof__lt=point).values_list("pk", flat=True)
+    done = 0
+    for account_id in list(ids[:limit]):
+        with transaction.atomic():
+            wallet = ledger.lock_wallet(account_id)
+            ledger.settle(wallet, until=clock.epoch() - settings.DC.settle_horizon_seconds)
+        done += 1
+    return done
+
+
+@transaction.atomic
+def sweep_exhausted(*, limit: int = 100) -> int:
+    """Say which wallets have run out; whoever opened their meters closes them at that second."""
+    exhausted = Account.objects.filter(runs_out__lte=clock.epoch()).order_by("runs_out")
+    wallets = list(exhausted.lock_free()[:limit])
+    for wallet in wallets:
+        subjects = Meter.objects.filter(wallet=wallet, ended=None).values_list(
+            "subject_id", flat=True
+        )
+        assert wallet.runs_out is not None
+        outbox.publish(
+            WalletExhausted(
+                owner_id=str(wallet.owner_id),
+                subject_ids=sorted({str(subject) for subject in subjects}),
+                at=wallet.runs_out,
+            )
+        )
+    return len(wallets)
