@@ -1,0 +1,154 @@
+"""An address that does not answer, a machine that is lost: the meters stand still, and go on at the right second."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+import time_machine
+
+from accounts.actors import Actor
+from audit import services as audit
+from billing import services as billing
+from core import bus, clock
+from hostagent.protocol import WorkloadState
+from nodes.machine import NodeStatus
+from nodes.models import Node
+from rentals import probing, reconcile, services, tasks
+from rentals.models import Rental
+from rentals.tests.test_life import Scene
+from tests.invariants import broken
+
+pytestmark = pytest.mark.django_db
+Drain = Callable[[], int]
+
+
+class Outage(Scene):
+    """alice's running rental, with an address that the test lets answer or not."""
+
+    answers = True
+
+    def probe(self, after: int) -> Rental:
+        """Let `after` seconds pass and look at every running rental, as the clock's task does."""
+        self.traveller.shift(after)
+        tasks.probe_rentals()
+        return self.now()
+
+    def verbs(self) -> list[str]:
+        return [event.verb for event in audit.timeline(subject_id=self.rental.pk)]
+
+
+@pytest.fixture
+def scene(drain: Drain, monkeypatch: pytest.MonkeyPatch) -> Iterator[Outage]:
+    monkeypatch.setattr(probing, "ssh_answers", lambda *a, **k: Outage.answers)
+    monkeypatch.setattr(Outage, "answers", True)
+    with time_machine.travel("2026-11-21T12:00:00Z", tick=False) as traveller:
+        scene = Outage(drain, traveller)
+        assert scene.now().state == "running"
+        yield scene
+        audit.seal_new()
+        assert broken() == []
+
+
+def test_two_misses_stop_the_bill_at_the_last_good_answer_and_one_answer_goes_on(
+    scene: Outage,
+) -> None:
+    scene.probe(30)
+    Outage.answers = False
+    assert scene.probe(30).unreachable_since is None
+    rental = scene.probe(30)
+    assert rental.unreachable_since == clock.from_epoch(clock.epoch() - 60)
+    assert (scene.seconds("compute"), scene.seconds("storage")) == (30, 30)
+    scene.probe(1000)
+    assert scene.seconds("compute") == 30
+    assert scene.verbs().count("rental.unreachable") == 1
+    Outage.answers = True
+    assert scene.probe(30).unreachable_since is None
+    scene.traveller.shift(15)
+    assert (scene.seconds("compute"), scene.seconds("storage")) == (45, 45)
+    assert scene.verbs()[-2:] == ["rental.unreachable", "rental.reachable"]
+
+
+def test_one_miss_alone_costs_the_host_nothing(scene: Outage) -> None:
+    Outage.answers = False
+    scene.probe(30)
+    Outage.answers = True
+    assert scene.probe(30).missed_probes == 0
+    Outage.answers = False
+    assert scene.probe(30).unreachable_since is None
+    assert scene.seconds("compute") == 90
+
+
+def test_an_outage_can_be_ended_free_of_what_nobody_could_use(scene: Outage) -> None:
+    scene.probe(30)
+    Outage.answers = False
+    scene.probe(30)
+    scene.probe(30)
+    services.end_rental(actor=scene.alice, rental_id=scene.rental.pk)
+    scene.traveller.shift(60)
+    services.resume_billing(actor=Actor.system(), rental_id=scene.rental.pk, at=clock.epoch())
+    rental = scene.says(WorkloadState.ABSENT)
+    assert rental.state == "ended"
+    assert billing.bill_of(subject_id=rental.pk).total == 30 * (
+        rental.compute_rate + rental.storage_rate
+    )
+
+
+def test_a_lost_machine_is_not_probed_and_its_disk_costs_again_from_its_first_beat(
+    scene: Outage,
+) -> None:
+    scene.stopped()
+    scene.traveller.shift(100)
+    lost_at = clock.epoch()
+    reconcile.pause_node(scene.rental.node_id, lost_at)
+    reconcile.pause_node(scene.rental.node_id, lost_at + 50)
+    scene.traveller.shift(500)
+    assert scene.seconds("storage") == 100
+    reconcile.resume_node(scene.rental.node_id, clock.epoch())
+    reconcile.resume_node(scene.rental.node_id, clock.epoch() + 5)
+    scene.traveller.shift(20)
+    assert scene.seconds("storage") == 120
+    assert scene.verbs()[-2:] == ["rental.unreachable", "rental.reachable"]
+
+
+def test_what_should_run_is_billed_again_only_when_its_address_answers(scene: Outage) -> None:
+    scene.probe(10)
+    Node.objects.update(status=NodeStatus.OFFLINE.value)
+    reconcile.pause_node(scene.rental.node_id, clock.epoch())
+    scene.probe(30)
+    assert scene.now().missed_probes == 0
+    Node.objects.update(status=NodeStatus.ONLINE.value)
+    reconcile.resume_node(scene.rental.node_id, clock.epoch())
+    scene.traveller.shift(40)
+    assert (scene.now().unreachable_since is None, scene.seconds("compute")) == (False, 10)
+    assert scene.probe(0).unreachable_since is None
+    scene.traveller.shift(5)
+    assert scene.seconds("compute") == 15
+
+
+def test_a_rental_that_stops_unreachable_costs_again_once_its_machine_says_stopped(
+    scene: Outage,
+) -> None:
+    scene.probe(10)
+    reconcile.pause_node(scene.rental.node_id, clock.epoch())
+    services.stop_rental(actor=scene.alice, rental_id=scene.rental.pk)
+    scene.traveller.shift(300)
+    rental = scene.says(WorkloadState.STOPPED)
+    assert (rental.state, rental.unreachable_since) == ("stopped", None)
+    scene.traveller.shift(7)
+    assert (scene.seconds("compute"), scene.seconds("storage")) == (10, 17)
+
+
+def test_a_late_probe_of_what_no_longer_runs_changes_nothing(scene: Outage) -> None:
+    scene.stopped()
+    services.note_probe(
+        actor=Actor.system(), rental_id=scene.rental.pk, answered=False, at=clock.now()
+    )
+    assert (scene.now().missed_probes, scene.now().state) == (0, "stopped")
+
+
+def test_only_one_prober_at_a_time(scene: Outage) -> None:
+    Outage.answers = False
+    with bus.alone("rentals.probe", seconds=60):
+        assert scene.probe(30).missed_probes == 0
+    assert scene.probe(30).missed_probes == 1
