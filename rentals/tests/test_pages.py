@@ -59,10 +59,10 @@ def test_from_the_offer_to_the_running_machine_without_a_script() -> None:
     ):
         assert words in text(page), words
     form = {"idempotency_key": page.context["idempotency_key"]}
-    for _ in range(2):
-        rented = browser.post(f"/quotes/{quote.pk}/", form)
-        rental = Rental.objects.get()
-        assert rented.headers["Location"] == f"/rentals/{rental.pk}/"
+    rented, again = (browser.post(f"/quotes/{quote.pk}/", form) for _ in range(2))
+    rental = Rental.objects.get()
+    assert rented.headers["Location"] == f"/rentals/{rental.pk}/"
+    assert again.headers["Location"] == f"/rentals/{rental.pk}/"
     assert (rental.disk_gb, rental.renter_id) == (20, alice.user_id)
     assert "Reserving" in text(browser.get(f"/rentals/{rental.pk}/"))
 
