@@ -356,7 +356,7 @@ class ProxyServer(models.Model):
 
 class PortLeaseQuerySet(models.QuerySet["PortLease"]):
     def take_free(self, server: ProxyServer, count: int, now: object) -> list[PortLease]:
-        """Lock up to `count` free ports, those free for longest first (longest quarantine)."""
+        """Lock up to `count` free ports, those free for longest first (longest quarantine); served by `port_free`."""
         free = self.filter(server=server, workload=None, free_at__lte=now)
         locked = free.select_for_update(skip_locked=True, no_key=True, of=("self",))
         return list(locked.order_by("free_at")[:count])
@@ -391,7 +391,6 @@ class PortLease(models.Model):
             ),
         ]
         indexes = [
-            # Serves PortLeaseQuerySet.take_free.
             models.Index(
                 fields=["server", "free_at"], name="port_free", condition=Q(workload=None)
             ),
