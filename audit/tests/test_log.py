@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import uuid
 from io import StringIO
 
 import pytest
@@ -24,7 +25,7 @@ def note(verb: str = "thing.done", **data: object) -> AuditEvent:
     return AuditEvent.objects.get(subject_id=subject_id)
 
 
-def behind_the_guards(statement: str, *values: object) -> None:
+def behind_the_guards(statement: str, *values: uuid.UUID) -> None:
     """Do what only somebody with the database's own power could."""
     with connection.cursor() as cursor:
         cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")

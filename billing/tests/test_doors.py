@@ -132,7 +132,8 @@ def test_earnings_and_wallets_are_ones_own(scene: Scene) -> None:
 
 def test_a_hold_below_nothing_is_refused_and_one_beyond_the_balance_says_what_is_missing() -> None:
     alice = cast.person("alice", usd=5)
-    for amount, code in ((-1, "amount_range"), (6 * money.NANO, "funds_insufficient")):
+
+    def refusal_of(amount: int) -> DomainError:
         with pytest.raises(DomainError) as refused:
             services.place_hold(
                 actor=alice,
@@ -141,8 +142,12 @@ def test_a_hold_below_nothing_is_refused_and_one_beyond_the_balance_says_what_is
                 reason="test",
                 subject_id=new_id(),
             )
-        assert refused.value.code == code
-    assert refused.value.data == {
+        return refused.value
+
+    assert refusal_of(-1).code == "amount_range"
+    short = refusal_of(6 * money.NANO)
+    assert (short.code, short.status) == ("funds_insufficient", 402)
+    assert short.data == {
         "missing": "1.00",
         "needed": "6.00",
         "available": "5.00",

@@ -70,15 +70,18 @@ def admit_proxy(*, content: dict[str, Any]) -> None:
     if name["node"] != str(node.pk):
         raise Forbidden("tunnel_foreign_node", "This proxy name belongs to another node.")
     workload_id, port = _uuid(name["workload"]), content.get("remote_port")
-    leased = PortLease.objects.filter(
-        port=port if isinstance(port, int) else 0,
-        container_port=int(name["port"]),
-        workload_id=workload_id,
-        workload__node=node,
-        workload__generation=int(name["generation"]),
-        workload__wish="running",
-        released_at=None,
-    ).exists()
+    leased = (
+        workload_id is not None
+        and PortLease.objects.filter(
+            port=port if isinstance(port, int) else 0,
+            container_port=int(name["port"]),
+            workload_id=workload_id,
+            workload__node=node,
+            workload__generation=int(name["generation"]),
+            workload__wish="running",
+            released_at=None,
+        ).exists()
+    )
     if not leased:
         raise Forbidden("tunnel_not_leased", "This port is not leased to this workload.")
     run_id = _run_id_of(user)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
 import pytest
@@ -100,13 +101,13 @@ async def test_money_that_comes_in_nudges_its_owner_and_nobody_else() -> None:
         await socket.disconnect()
 
 
-def rented() -> tuple[Actor, Actor, str]:
+def rented() -> tuple[Actor, Actor, uuid.UUID]:
     cast.proxy_server()
     alice, bob = people("alice", "bob")
     _, offer = cast.machine(bob)
     rental = cast.rented(alice, offer)
     outbox.drain()
-    return alice, bob, str(rental.pk)
+    return alice, bob, rental.pk
 
 
 async def test_renter_and_host_hear_of_a_rental_and_the_host_of_the_machine() -> None:
