@@ -9,6 +9,9 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping
 
+from django.db import connection
+from django.db.models import Max
+
 from billing import metering
 from billing.models import Account, AccountKind, Meter, Transfer
 from core import clock
@@ -46,9 +49,9 @@ def settle(wallet: Account, *, until: int, ends: Mapping[uuid.UUID, int] | None 
     for meter in meters:
         end = max(meter.started, min(ends.get(meter.pk, point), point))
         if end >= meter.settled:
-            transfers += _interval(meter, meter.settled, end, group, back=False)
+            transfers += _interval(meter, meter.settled, end, group)
         else:
-            transfers += _interval(meter, end, meter.settled, group, back=True)
+            transfers += _reversal(meter, end, group)
         meter.settled = end
         if meter.pk in ends:
             meter.ended = end
@@ -60,6 +63,13 @@ def settle(wallet: Account, *, until: int, ends: Mapping[uuid.UUID, int] | None 
     redraw(wallet)
 
 
+def free(wallet: Account) -> int:
+    """Return what a locked wallet has now and nothing holds, what is on its line counted as spent."""
+    point = metering.accrued_until(now=clock.epoch(), asof=wallet.asof, runs_out=wallet.runs_out)
+    used = metering.charge(rate=wallet.burn, start=wallet.asof, end=point)
+    return wallet.balance - wallet.held - used
+
+
 def redraw(wallet: Account) -> None:
     """Write a locked wallet's line after its burn, its held money or its balance has changed."""
     wallet.runs_out = metering.runs_out(
@@ -68,29 +78,109 @@ def redraw(wallet: Account) -> None:
     wallet.save(update_fields=["held", "burn", "asof", "runs_out"])
 
 
-def _interval(
-    meter: Meter, start: int, end: int, group: uuid.UUID, *, back: bool
-) -> list[Transfer]:
-    """Return the host's share and the platform's fee of [start, end), or their way back."""
-    wallet_currency = meter.wallet.currency
-    platform = account_of(AccountKind.PLATFORM, None, wallet_currency)
+def start_meter(wallet: Account, meter: Meter, *, at: int) -> None:
+    """Open an unsaved meter of a locked, settled wallet at `at` (epoch seconds).
+
+    When the wallet is posted beyond `at` (something else of it changed first), the seconds in between
+    are posted now, as far as the free money reaches and no second of the same subject is billed twice.
+    After the clock was set back they lie in the future: then the meter starts where the wallet is.
+    """
+    meter.started = meter.settled = wallet.asof
+    if at < wallet.asof <= clock.epoch():
+        affordable = (wallet.balance - wallet.held) // meter.rate
+        before = Meter.objects.filter(subject_id=meter.subject_id, kind=meter.kind)
+        ended = before.aggregate(last=Max("ended"))["last"]
+        meter.started = max(at, wallet.asof - affordable, ended or 0)
+        meter.started = min(meter.started, wallet.asof)
+    meter.save(force_insert=True)
+    Transfer.objects.bulk_create(_interval(meter, meter.started, wallet.asof, new_id()))
+    wallet.refresh_from_db(fields=["balance"])
+    wallet.burn += meter.rate
+    redraw(wallet)
+
+
+def post_line(wallet_ids: list[int], *, until: int) -> None:
+    """Post, in one statement, what locked wallets have used up to `until` or the end of their money.
+
+    The line stays the same, so nothing that is indexed changes. Meters that are ended are done.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(_POST, {"wallets": wallet_ids, "until": until, "now": clock.now()})
+
+
+# One statement: it reads all rows as they were before it, whatever it changes.
+_POST = """
+    WITH due AS MATERIALIZED (
+        SELECT a.id, gen_random_uuid() AS group_id, LEAST(%(until)s, a.runs_out) AS until,
+               (SELECT p.id FROM billing_account p WHERE p.kind = 'platform'
+                AND p.owner_id IS NULL AND p.currency = a.currency) AS platform
+        FROM billing_account a WHERE a.id = ANY(%(wallets)s)
+    ), used AS MATERIALIZED (
+        SELECT m.id AS meter, m.wallet_id, m.payee_id, m.rate, m.payee_rate, m.settled, d.group_id, d.until, d.platform
+        FROM due d JOIN billing_meter m ON m.wallet_id = d.id AND m.ended IS NULL
+        WHERE m.settled < d.until
+    ), posted AS (
+        INSERT INTO billing_transfer
+            (group_id, src_id, dst_id, amount, kind, meter_id, t0, t1, created_at)
+        SELECT u.group_id, u.wallet_id, leg.dst, leg.rate * (u.until - u.settled), leg.kind,
+               u.meter, u.settled, u.until, %(now)s
+        FROM used u CROSS JOIN LATERAL (VALUES
+            (u.payee_id, u.payee_rate, 'share'), (u.platform, u.rate - u.payee_rate, 'fee')
+        ) AS leg (dst, rate, kind)
+        WHERE leg.rate > 0
+    ), settled AS (
+        UPDATE billing_meter m SET settled = u.until FROM used u WHERE m.id = u.meter
+    )
+    UPDATE billing_account a SET asof = d.until FROM due d WHERE a.id = d.id AND a.asof < d.until
+"""
+
+
+def _interval(meter: Meter, start: int, end: int, group: uuid.UUID) -> list[Transfer]:
+    """Return the host's share and the platform's fee of [start, end)."""
+    return [
+        Transfer(
+            group_id=group,
+            src=meter.wallet,
+            dst=other,
+            amount=metering.charge(rate=rate, start=start, end=end),
+            kind=kind,
+            meter=meter,
+            t0=start,
+            t1=end,
+            created_at=clock.now(),
+        )
+        for other, rate, kind in _legs(meter)
+        if end > start
+    ]
+
+
+def _reversal(meter: Meter, end: int, group: uuid.UUID) -> list[Transfer]:
+    """Return the way back of everything posted from `end` on: one row a leg, which names the row it mends.
+
+    A gap may reach over several postings; the one in which it begins is named.
+    """
+    return [
+        Transfer(
+            group_id=group,
+            src=other,
+            dst=meter.wallet,
+            amount=metering.charge(rate=rate, start=end, end=meter.settled),
+            kind=f"{kind}_back",
+            meter=meter,
+            t0=end,
+            t1=meter.settled,
+            reverses=Transfer.objects.get(meter=meter, kind=kind, t0__lte=end, t1__gt=end),
+            created_at=clock.now(),
+        )
+        for other, rate, kind in _legs(meter)
+    ]
+
+
+def _legs(meter: Meter) -> list[tuple[Account, int, str]]:
+    """Return who is paid by a second of a meter, how much (nano-units), and as what."""
+    platform = account_of(AccountKind.PLATFORM, None, meter.wallet.currency)
     legs = [
         (meter.payee, meter.payee_rate, "share"),
         (platform, meter.rate - meter.payee_rate, "fee"),
     ]
-    now = clock.now()
-    return [
-        Transfer(
-            group_id=group,
-            src=other if back else meter.wallet,
-            dst=meter.wallet if back else other,
-            amount=metering.charge(rate=rate, start=start, end=end),
-            kind=f"{name}_back" if back else name,
-            meter=meter,
-            t0=start,
-            t1=end,
-            created_at=now,
-        )
-        for other, rate, name in legs
-        if rate > 0 and end > start
-    ]
+    return [leg for leg in legs if leg[1] > 0]

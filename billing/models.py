@@ -150,6 +150,10 @@ class Transfer(models.Model):
     )
     t0 = models.BigIntegerField(null=True, blank=True)
     t1 = models.BigIntegerField(null=True, blank=True)
+    # What this pays back, if anything: the posting in which the gap begins.
+    reverses = models.ForeignKey(
+        "self", models.PROTECT, null=True, blank=True, related_name="+", db_index=False
+    )
     created_at = models.DateTimeField()
 
     class Meta:
@@ -158,6 +162,10 @@ class Transfer(models.Model):
             models.CheckConstraint(condition=~Q(src=F("dst")), name="transfer_between_two"),
             models.UniqueConstraint(
                 fields=["idem"], condition=~Q(idem=None), name="transfer_idem_once"
+            ),
+            models.CheckConstraint(
+                condition=Q(kind__endswith="_back") ^ Q(reverses=None),
+                name="transfer_back_names_original",
             ),
             # No second of a meter can be billed twice, whatever the workers do.
             models.UniqueConstraint(

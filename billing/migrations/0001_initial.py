@@ -63,6 +63,7 @@ class Migration(migrations.Migration):
                 ('created_at', models.DateTimeField()),
                 ('dst', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='billing.account')),
                 ('meter', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='transfers', to='billing.meter')),
+                ('reverses', models.ForeignKey(blank=True, db_index=False, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='billing.transfer')),
                 ('src', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='billing.account')),
             ],
         ),
@@ -108,6 +109,10 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name='transfer',
             constraint=models.UniqueConstraint(condition=models.Q(('idem', None), _negated=True), fields=('idem',), name='transfer_idem_once'),
+        ),
+        migrations.AddConstraint(
+            model_name='transfer',
+            constraint=models.CheckConstraint(condition=models.Q(('kind__endswith', '_back'), ('reverses', None), _connector='XOR'), name='transfer_back_names_original'),
         ),
         migrations.AddConstraint(
             model_name='transfer',

@@ -6,12 +6,13 @@ import uuid
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import F
 
 from accounts.actors import Actor
 from audit import services as audit
 from billing import ledger
 from billing.events import WalletExhausted
-from billing.models import Account, AccountKind, Meter
+from billing.models import Account, AccountKind, AccountQuerySet, Meter
 from billing.services.wallets import announce, release_locked, wallet_of
 from core import clock, money, outbox
 
@@ -31,27 +32,25 @@ def open_meter(
 ) -> Meter:
     """Start to bill `rate` from `at` (now); the hold is released in the same transaction.
 
-    A start before what the wallet has posted becomes that second: nobody pays for the past twice.
+    Seconds from `at` on that the wallet has posted already for its other meters are posted at once.
     """
     payee = ledger.account_of(AccountKind.HOST, payee_id, settings.CURRENCY)
     wallet = wallet_of(owner_id)
     now = clock.epoch()
-    ledger.settle(wallet, until=now if at is None else min(at, now))
+    at = now if at is None else min(at, now)
+    ledger.settle(wallet, until=at)
     if release_hold_id is not None:
         release_locked(actor, wallet, release_hold_id)
     payee_rate, _fee = money.split_fee(rate, fee_bps)
-    meter = Meter.objects.create(
+    meter = Meter(
         kind=kind,
         subject_id=subject_id,
         wallet=wallet,
         payee=payee,
         rate=rate,
         payee_rate=payee_rate,
-        started=wallet.asof,
-        settled=wallet.asof,
     )
-    wallet.burn += rate
-    ledger.redraw(wallet)
+    ledger.start_meter(wallet, meter, at=at)
     audit.record(
         actor=actor,
         verb="meter.opened",
@@ -76,7 +75,8 @@ def close_meter(*, actor: Actor, meter_id: uuid.UUID, at: int | None = None) -> 
         return meter
     now = clock.epoch()
     end = max(now, wallet.asof) if at is None else min(at, max(now, wallet.asof))
-    ledger.settle(wallet, until=now, ends={meter_id: end})
+    # No further than this change of the line: what is not posted need not be paid back.
+    ledger.settle(wallet, until=end, ends={meter_id: end})
     meter.refresh_from_db()
     audit.record(
         actor=actor,
@@ -89,17 +89,26 @@ def close_meter(*, actor: Actor, meter_id: uuid.UUID, at: int | None = None) -> 
     return meter
 
 
-def roll_up(*, limit: int = 500) -> int:
-    """Post what burning wallets have used up to the settle horizon; return how many were posted."""
-    point = clock.epoch() - settings.DC.settle_horizon_seconds
-    ids = Account.objects.filter(burn__gt=0, asof__lt=point).values_list("pk", flat=True)
+def roll_up(*, chunk: int = 500) -> int:
+    """Post what burning wallets have used up to the settle horizon; return how many were posted.
+
+    Chunk by chunk, each a transaction; wallets that somebody else holds are left to them. Any number of
+    workers may do it at once: a wallet is posted by the one that locks it.
+    """
+    until = clock.epoch() - settings.DC.settle_horizon_seconds
+    due = Account.objects.filter(burn__gt=0, asof__lt=until).filter(asof__lt=F("runs_out"))
     done = 0
-    for account_id in list(ids[:limit]):
-        with transaction.atomic():
-            wallet = ledger.lock_wallet(account_id)
-            ledger.settle(wallet, until=clock.epoch() - settings.DC.settle_horizon_seconds)
-        done += 1
+    while posted := _roll_up_some(due.order_by("pk"), chunk, until):
+        done += posted
     return done
+
+
+@transaction.atomic
+def _roll_up_some(due: AccountQuerySet, chunk: int, until: int) -> int:
+    wallets = list(due.lock_free().values_list("pk", flat=True)[:chunk])
+    if wallets:
+        ledger.post_line(wallets, until=until)
+    return len(wallets)
 
 
 @transaction.atomic

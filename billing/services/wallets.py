@@ -59,7 +59,6 @@ def deposit(
         if (done.dst_id, done.amount) != (wallet.pk, amount):
             raise Conflict("idempotency_key_reused", "This key was used for another deposit.")
         return done
-    ledger.settle(wallet, until=clock.epoch())
     gateway = ledger.account_of(AccountKind.GATEWAY, None, wallet.currency)
     # bulk_create: the trigger has to see a statement, and nothing may go round it.
     [transfer] = Transfer.objects.bulk_create(
@@ -121,8 +120,7 @@ def place_hold(
     if amount < 0:
         raise Invalid("amount_range", "A hold cannot be negative.")
     wallet = wallet_of(owner_id)
-    ledger.settle(wallet, until=clock.epoch())
-    available = wallet.balance - wallet.held
+    available = ledger.free(wallet)
     if amount > available:
         missing = money.decimal_string(amount - available)
         raise FundsInsufficient(
@@ -158,12 +156,11 @@ def release_hold(*, actor: Actor, hold_id: uuid.UUID) -> None:
     """Make held money free again; harmless when it is already."""
     hold = Hold.objects.select_related("account").get(pk=hold_id)
     wallet = ledger.lock_wallet(hold.account_id)
-    ledger.settle(wallet, until=clock.epoch())
     release_locked(actor, wallet, hold_id)
 
 
 def release_locked(actor: Actor, wallet: Account, hold_id: uuid.UUID) -> None:
-    """Release a hold of a locked, settled wallet."""
+    """Release a hold of a locked wallet."""
     hold = Hold.objects.get(pk=hold_id)
     if not Hold.objects.filter(pk=hold_id, released_at=None).update(released_at=clock.now()):
         return

@@ -60,6 +60,11 @@ class Model:
     def free(self) -> int:
         return self.balance - sum(self.holds.values())
 
+    def free_at(self, now: int) -> int:
+        """Return what is free now: the meters' seconds since the last posting are spent."""
+        burn = sum(meter.rate for meter in self.open)
+        return self.free - burn * (self.limit(now) - self.asof)
+
     @property
     def open(self) -> list[ModelMeter]:
         return [meter for meter in self.meters.values() if not meter.ended]
@@ -164,7 +169,6 @@ class History:
         amount = self.random.choice([1, 10**6, 10**9, 37 * 10**9])
         idem = f"d-{self.bits()}"
         services.deposit(actor=SYSTEM, owner_id=self.alice, amount=amount, idem=idem)
-        self.model.settle(clock.epoch())
         self.model.paid_in += amount
         self.deposits.append((idem, amount))
 
@@ -174,8 +178,7 @@ class History:
 
     def hold(self) -> None:
         amount = self.random.choice([0, 5, 10**6, 10**9])
-        after = _copy(self.model)
-        after.settle(clock.epoch())
+        free = self.model.free_at(clock.epoch())
         try:
             with transaction.atomic():
                 hold = services.place_hold(
@@ -184,16 +187,15 @@ class History:
                 )  # fmt: skip
         except FundsInsufficient:
             # A refusal changes nothing, not even how far the wallet is posted.
-            assert amount > after.free, self.told
+            assert amount > free, self.told
             return
-        self.model = after
+        assert amount <= free, self.told
         self.model.holds[hold.pk] = amount
 
     def release(self) -> None:
         for hold_id in list(self.model.holds)[:1]:
             for _ in range(2):
                 services.release_hold(actor=SYSTEM, hold_id=hold_id)
-            self.model.settle(clock.epoch())
             del self.model.holds[hold_id]
 
     def open_meter(self) -> None:
@@ -207,8 +209,13 @@ class History:
             )  # fmt: skip
         except DomainError as error:
             raise AssertionError(self.told) from error
-        self.model.settle(now if at is None else min(at, now))
-        self.model.meters[meter.pk] = ModelMeter(rate, self.model.asof, self.model.asof)
+        at = now if at is None else at
+        self.model.settle(at)
+        start = asof = self.model.asof
+        if at < asof <= now:
+            # Others of the wallet are posted beyond: it catches up as far as the money reaches.
+            start = max(at, asof - self.model.free // rate)
+        self.model.meters[meter.pk] = ModelMeter(rate, start, asof)
 
     def close_now(self) -> None:
         self._close(None)
@@ -220,11 +227,14 @@ class History:
         still = [key for key, meter in self.model.meters.items() if not meter.ended]
         if not still:
             return
-        meter_id = self.random.choice(still)
+        self._close_one(self.random.choice(still), at)
+
+    def _close_one(self, meter_id: uuid.UUID, at: int | None) -> None:
         for _ in range(2):
             services.close_meter(actor=SYSTEM, meter_id=meter_id, at=at)
-        self.model.settle(clock.epoch())
         meter = self.model.meters[meter_id]
+        now = clock.epoch()
+        self.model.settle(now if at is None else min(at, max(now, self.model.asof)))
         if at is not None:
             meter.settled = max(meter.started, min(at, meter.settled))
         meter.ended = True
@@ -244,12 +254,8 @@ class History:
         assert at == (ended if ended is not None and ended <= clock.epoch() else None), self.told
         if at is None:
             return
-        for key, meter in self.model.meters.items():
-            if not meter.ended:
-                services.close_meter(actor=SYSTEM, meter_id=key, at=at)
-        self.model.settle(at)
-        for meter in self.model.open:
-            meter.ended = True
+        for meter_id in [key for key, meter in self.model.meters.items() if not meter.ended]:
+            self._close_one(meter_id, at)
 
     def wait(self) -> None:
         self.clock.shift(self.random.choice([0, 1, 59, 61, 3600, SIX_HOURS, 40 * 86_400]))
