@@ -11,7 +11,7 @@ class Role(StrEnum):
     BOTH = "BOTH"
 
 
-_EVERYONE = frozenset({"offer:read", "wallet:read", "api_key:manage"})
+_EVERYONE = frozenset({"offer:read", "wallet:read", "wallet:deposit", "api_key:manage"})
 _RENTER = frozenset({"rental:create", "rental:manage", "ssh_key:manage"})
 _HOST = frozenset({"node:manage", "node_key:manage", "earnings:read"})
 

@@ -55,6 +55,11 @@ def create_user(
     )
 
 
+def email_of(*, user_id: uuid.UUID) -> str:
+    """Return a person's address for mail."""
+    return User.objects.values_list("email", flat=True).get(pk=user_id)
+
+
 def ssh_keys_of(*, actor: Actor) -> list[SshKey]:
     """Return the actor's own SSH keys, oldest first."""
     return list(SshKey.objects.visible_to(actor).order_by("created_at"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.contrib import admin
 
-from billing.models import Account, Hold, Meter, Transfer
+from billing.models import Account, Deposit, Hold, Meter, PaymentEvent, Transfer
 from core.admin import ReadOnlyAdmin
 
 
@@ -29,3 +29,17 @@ class TransferAdmin(ReadOnlyAdmin):
 
 
 admin.site.register(Hold, ReadOnlyAdmin)
+
+
+@admin.register(Deposit)
+class DepositAdmin(ReadOnlyAdmin):
+    list_display = ["id", "owner_id", "amount", "refunded", "provider", "state", "created_at"]
+    list_filter = ["state", "provider"]
+    search_fields = ["id", "owner_id", "ref", "email"]
+
+
+@admin.register(PaymentEvent)
+class PaymentEventAdmin(ReadOnlyAdmin):
+    list_display = ["event_id", "provider", "kind", "deposit_id", "outcome", "at"]
+    list_filter = ["outcome", "kind"]
+    search_fields = ["event_id", "deposit_id"]

@@ -14,6 +14,15 @@ class WalletChanged(Event, frozen=True, kw_only=True):
     owner_id: str
 
 
+class DepositChanged(Event, frozen=True, kw_only=True):
+    """A deposit has reached another state."""
+
+    topic: ClassVar[str] = "billing.deposit_changed"
+    deposit_id: str
+    owner_id: str
+    state: str
+
+
 class WalletExhausted(Event, frozen=True, kw_only=True):
     """A wallet's free money was used up at `at` (epoch seconds); these subjects burn it."""
 

@@ -7,12 +7,14 @@ balances, so no code path can make balance and ledger differ. System accounts ca
 
 from __future__ import annotations
 
+import uuid
 from enum import StrEnum
-from typing import Self
+from typing import Any, Self
 
 from django.db import models
 from django.db.models import F, Q
 
+from billing.machine import DEPOSIT, DepositState
 from core.ids import new_id
 
 
@@ -21,6 +23,8 @@ class AccountKind(StrEnum):
     HOST = "host"
     PLATFORM = "platform"
     GATEWAY = "gateway"
+    # What a person owes: money that went back to a card after it had been spent.
+    RECEIVABLE = "receivable"
 
 
 class AccountQuerySet(models.QuerySet["Account"]):
@@ -37,7 +41,7 @@ class Account(models.Model):
     """A place where money is. `held` is the part of the balance that is set aside and does not burn."""
 
     id = models.BigAutoField(primary_key=True)
-    kind = models.CharField(max_length=10, choices=[(k.value, k.value) for k in AccountKind])
+    kind = models.CharField(max_length=12, choices=[(k.value, k.value) for k in AccountKind])
     owner_id = models.UUIDField(null=True, blank=True)
     currency = models.CharField(max_length=6)
     # NULL: a system account, without a live balance and without a limit.
@@ -47,6 +51,8 @@ class Account(models.Model):
     burn = models.BigIntegerField(default=0)
     asof = models.BigIntegerField(default=0)
     runs_out = models.BigIntegerField(null=True, blank=True)
+    # Nothing new may be spent: a payment is disputed, or something is owed.
+    frozen = models.BooleanField(default=False)
 
     objects = AccountQuerySet.as_manager()
 
@@ -76,6 +82,71 @@ class Account(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} {self.pk}"
+
+
+class DepositQuerySet(models.QuerySet["Deposit"]):
+    def lock(self) -> Self:
+        return self.select_for_update(no_key=True, of=("self",)).order_by("pk")
+
+    def move(self, pk: uuid.UUID, frm: DepositState, to: DepositState, **fields: Any) -> bool:
+        """Change the state by a legal move; False when somebody else moved it first."""
+        DEPOSIT.check(frm, to)
+        return bool(self.filter(pk=pk, state=frm).update(state=to.value, **fields))
+
+
+class Deposit(models.Model):
+    """Money on its way into a wallet, and what became of it at the provider."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    owner_id = models.UUIDField(db_index=True)
+    email = models.CharField(max_length=254)
+    amount = models.BigIntegerField()
+    currency = models.CharField(max_length=6)
+    # How much of it went back to the payer, in all.
+    refunded = models.BigIntegerField(default=0)
+    provider = models.CharField(max_length=10)
+    ref = models.CharField(max_length=200, blank=True, default="")
+    url = models.CharField(max_length=2000, blank=True, default="")
+    state = models.CharField(max_length=10, choices=[(s.value, s.value) for s in DepositState])
+    created_at = models.DateTimeField()
+    changed_at = models.DateTimeField()
+
+    objects = DepositQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(condition=Q(amount__gt=0), name="deposit_amount_positive"),
+            models.CheckConstraint(
+                condition=Q(refunded__gte=0, refunded__lte=F("amount")), name="deposit_refund_fits"
+            ),
+            models.CheckConstraint(
+                condition=Q(state__in=[s.value for s in DepositState]), name="deposit_state_known"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"deposit {self.pk}"
+
+
+class PaymentEvent(models.Model):
+    """One message of a provider, kept once: the second of the same id changes nothing."""
+
+    provider = models.CharField(max_length=10)
+    event_id = models.CharField(max_length=200)
+    kind = models.CharField(max_length=20)
+    # Not a foreign key: an event may name a deposit that is not ours.
+    deposit_id = models.UUIDField(null=True, blank=True, db_index=True)
+    outcome = models.CharField(max_length=40)
+    note = models.CharField(max_length=200, blank=True, default="")
+    at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["provider", "event_id"], name="payment_event_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.provider} {self.event_id}"
 
 
 class Hold(models.Model):

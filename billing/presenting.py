@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from billing.models import Transfer
+from billing.machine import DepositState
+from billing.models import Deposit, Transfer
 from billing.services import BillLine
 from core import clock, money
 
@@ -19,6 +20,48 @@ def line_out(line: BillLine) -> dict[str, Any]:
         "ended": clock.from_epoch(line.ended) if line.ended else None,
         "paid_by_renter": money.decimal_string(line.amount),
         "earned": money.decimal_string(line.host_share),
+    }
+
+
+DEPOSIT_WORDS = {
+    DepositState.CREATED: ("Opening the checkout", "Nothing was charged yet.", "waiting"),
+    DepositState.PENDING: (
+        "Waiting for the payment",
+        "Pay at the link; it may take a while.",
+        "waiting",
+    ),
+    DepositState.SUCCEEDED: ("Paid", "It is in your wallet.", "usable"),
+    DepositState.FAILED: (
+        "Payment failed",
+        "Nothing was charged. Try again at the link.",
+        "failed",
+    ),
+    DepositState.EXPIRED: ("Expired", "Nobody paid in time. Nothing was charged.", "neutral"),
+    DepositState.REFUNDED: ("Refunded", "It went back to where it came from.", "neutral"),
+    DepositState.DISPUTED: (
+        "Disputed",
+        "The bank holds this payment back, so nothing new can be started until it decides.",
+        "failed",
+    ),
+    DepositState.LOST: ("Taken back by the bank", "The bank decided for the payer.", "failed"),
+}
+
+
+def deposit_out(deposit: Deposit) -> dict[str, Any]:
+    """Return a deposit with its state in words; `url` is where to pay while that is possible."""
+    state = DepositState(deposit.state)
+    label, sentence, _ = DEPOSIT_WORDS[state]
+    payable = state in {DepositState.PENDING, DepositState.FAILED}
+    return {
+        "id": str(deposit.pk),
+        "amount": money.decimal_string(deposit.amount),
+        "currency": deposit.currency,
+        "refunded": money.decimal_string(deposit.refunded),
+        "state": deposit.state,
+        "label": label,
+        "sentence": sentence,
+        "url": deposit.url if payable else "",
+        "created_at": deposit.created_at,
     }
 
 

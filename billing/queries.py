@@ -39,6 +39,11 @@ _CHECKS = {
         GROUP BY m.id
         HAVING COALESCE(SUM(CASE WHEN t.src_id = m.wallet_id THEN t.amount ELSE -t.amount END), 0)
                <> m.rate * (m.settled - m.started)""",
+    "deposit {0}: {1}, and {2} nano-units were credited for it": """
+        SELECT d.id, d.state, COALESCE(t.amount, 0) FROM billing_deposit d
+        LEFT JOIN billing_transfer t ON t.idem = 'deposit:' || d.id
+        WHERE COALESCE(t.amount, 0) <> CASE
+            WHEN d.state IN ('succeeded', 'refunded', 'disputed', 'lost') THEN d.amount ELSE 0 END""",
     "meter {0}: a gap or an overlap at {1}": """
         SELECT meter_id, t0 FROM (
             SELECT meter_id, t0, LAG(t1) OVER (PARTITION BY meter_id, kind ORDER BY t0) AS before

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from celery import shared_task
 
-from billing import services
+from billing import reconcile, services
 
 
 @shared_task
@@ -15,3 +15,8 @@ def sweep_exhausted_wallets() -> None:
 @shared_task
 def roll_up_meters() -> None:
     services.roll_up()
+
+
+@shared_task
+def open_stuck_deposits() -> None:
+    reconcile.open_stuck()

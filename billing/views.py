@@ -2,20 +2,42 @@
 
 from __future__ import annotations
 
+import logging
+import uuid
+
 from django.contrib.auth.decorators import login_required
-from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_POST
 
 from accounts.services import actor_of_request
-from billing import services
-from billing.presenting import line_out, transfer_out
+from billing import reconcile, services
+from billing.forms import DepositForm
+from billing.machine import DepositState
+from billing.presenting import DEPOSIT_WORDS, deposit_out, line_out, transfer_out
+from billing.providers import Forged, provider
+from billing.providers.fake import FakeProvider
 from core import clock, money
+from core.errors import DomainError, NotFound
+from core.ids import new_id
+
+log = logging.getLogger(__name__)
 
 
 @login_required
 def wallet(request: HttpRequest) -> HttpResponse:
-    """What there is, what is set aside, and the latest movements."""
+    """What there is, what is set aside, the latest movements, and the way to pay in."""
     actor = actor_of_request(request)
+    form = DepositForm(request.POST or None, initial={"idempotency_key": str(new_id())})
+    if request.method == "POST" and form.is_valid():
+        made = services.request_deposit(
+            actor=actor,
+            amount=money.nano_from_decimal(form.cleaned_data["amount"]),
+            idempotency_key=form.cleaned_data["idempotency_key"],
+        )
+        reconcile.open_checkout(made.pk)
+        return redirect("deposit", made.pk)
     balance = services.balance_of(owner_id=actor.user_id)
     rows = services.statement_of(owner_id=actor.user_id)
     context = {
@@ -24,9 +46,55 @@ def wallet(request: HttpRequest) -> HttpResponse:
         "locked": money.decimal_string(balance.locked),
         "hourly": money.decimal_string(balance.burn * money.SECONDS_PER_HOUR),
         "runs_out": clock.from_epoch(balance.runs_out) if balance.runs_out else None,
+        "form": form,
+        "owed": money.decimal_string(max(0, services.owed_by(owner_id=actor.user_id))),
+        "frozen": balance.frozen,
+        "deposits": [deposit_out(row) for row in services.deposits_of(actor=actor)[:10]],
         "rows": [transfer_out(row, actor.user_id) for row in rows],
     }
     return render(request, "billing/wallet.html", context)
+
+
+@login_required
+def deposit(request: HttpRequest, deposit_id: uuid.UUID) -> HttpResponse:
+    """One deposit: where to pay it, and what came of it."""
+    found = services.deposit_of(actor=actor_of_request(request), deposit_id=deposit_id)
+    tone = DEPOSIT_WORDS[DepositState(found.state)][2]
+    return render(request, "billing/deposit.html", {"deposit": deposit_out(found), "tone": tone})
+
+
+@login_required
+def fake_checkout(request: HttpRequest, deposit_id: uuid.UUID) -> HttpResponse:
+    """The checkout of the provider that pretends: a button that pays without money."""
+    found = services.deposit_of(actor=actor_of_request(request), deposit_id=deposit_id)
+    fake = provider()
+    if not isinstance(fake, FakeProvider):
+        raise NotFound("payments_real", "Payments are real here.")
+    if request.method == "POST":
+        body = fake.paid(deposit_id=found.pk, amount=found.amount, currency=found.currency)
+        event = fake.read_event(body=body, signature=fake.sign(body))
+        services.apply_event(provider=fake.name, event=event)
+        return redirect("deposit", found.pk)
+    return render(request, "billing/fake_checkout.html", {"deposit": deposit_out(found)})
+
+
+@csrf_exempt
+@require_POST
+def webhook(request: HttpRequest, name: str) -> JsonResponse:
+    """A provider's signed message. 2xx: understood, do not send it again."""
+    taker = provider()
+    if taker.name != name:
+        return JsonResponse({"code": "provider_unknown"}, status=404)
+    signature = request.headers.get("Stripe-Signature") or request.headers.get("X-Signature", "")
+    try:
+        event = taker.read_event(body=request.body, signature=signature)
+        outcome = services.apply_event(provider=name, event=event)
+    except Forged as error:
+        log.warning("webhook of %s refused: %s", name, error)
+        return JsonResponse({"code": "signature_wrong"}, status=400)
+    except DomainError as error:
+        return JsonResponse({"code": error.code}, status=error.status)
+    return JsonResponse({"outcome": outcome})
 
 
 @login_required

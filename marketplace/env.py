@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from cryptography.fernet import Fernet
@@ -61,6 +61,11 @@ class Environment(BaseSettings):
     influxdb_org: str = "dcompute"
     influxdb_bucket: str = "telemetry"
 
+    # Who takes people's money; `fake` only pretends, and production refuses it.
+    payments: Literal["fake", "stripe"] = "fake"
+    stripe_secret_key: SecretStr = SecretStr("")
+    stripe_webhook_secret: SecretStr = SecretStr("")
+    stripe_api_base: str = ""
     currency: str = "USD"
     fee_bps: int = Field(1000, ge=0, le=10_000)
 
@@ -113,6 +118,15 @@ class Environment(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _stripe_has_its_keys(self) -> Self:
+        keys = (self.stripe_secret_key, self.stripe_webhook_secret)
+        if self.payments == "stripe" and not all(key.get_secret_value() for key in keys):
+            raise ValueError(
+                "DC_STRIPE_SECRET_KEY and DC_STRIPE_WEBHOOK_SECRET are needed with DC_PAYMENTS=stripe"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _production_is_safe(self) -> Self:
         if self.mode is not Mode.PRODUCTION:
             return self
@@ -120,6 +134,8 @@ class Environment(BaseSettings):
             raise ValueError("DC_PUBLIC_URL must be https:// in production")
         if not self.gateway_url.startswith("wss://"):
             raise ValueError("DC_GATEWAY_URL must be wss:// in production")
+        if self.payments == "fake":
+            raise ValueError("DC_PAYMENTS=fake gives money away; production needs stripe")
         if "*" in self.allowed_hosts:
             raise ValueError("DC_ALLOWED_HOSTS must name the hosts in production")
         return self

@@ -1,5 +1,13 @@
 """What may be done with money. Amounts in nano-units, rates in nano/s, instants in epoch seconds."""
 
+from billing.services.deposits import (
+    apply_event,
+    deposit_of,
+    deposits_of,
+    note_checkout,
+    owed_by,
+    request_deposit,
+)
 from billing.services.meters import close_meter, open_meter, roll_up, sweep_exhausted
 from billing.services.statements import (
     Bill,
@@ -26,14 +34,20 @@ __all__ = [
     "Bill",
     "BillLine",
     "Earnings",
+    "apply_event",
     "balance_of",
     "bill_of",
     "close_meter",
     "deposit",
+    "deposit_of",
+    "deposits_of",
     "earnings_of",
+    "note_checkout",
     "open_meter",
+    "owed_by",
     "place_hold",
     "release_hold",
+    "request_deposit",
     "roll_up",
     "statement_of",
     "sweep_exhausted",

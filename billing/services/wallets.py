@@ -30,6 +30,7 @@ class Balance:
     burn: int
     runs_out: int | None
     currency: str
+    frozen: bool
 
 
 def wallet_of(owner_id: uuid.UUID, currency: str | None = None) -> Account:
@@ -99,6 +100,7 @@ def balance_of(*, owner_id: uuid.UUID, currency: str | None = None) -> Balance:
         burn=wallet.burn,
         runs_out=wallet.runs_out,
         currency=wallet.currency,
+        frozen=wallet.frozen,
     )
 
 
@@ -116,10 +118,18 @@ def used_up_at(*, owner_id: uuid.UUID) -> int | None:
 def place_hold(
     *, actor: Actor, owner_id: uuid.UUID, amount: int, reason: str, subject_id: uuid.UUID
 ) -> Hold:
-    """Set money aside. Raises FundsInsufficient `funds_insufficient` with what is missing."""
+    """Set money aside. Raises FundsInsufficient `funds_insufficient` with what is missing.
+
+    Raises Conflict `wallet_frozen` while a payment is disputed or owed.
+    """
     if amount < 0:
         raise Invalid("amount_range", "A hold cannot be negative.")
     wallet = wallet_of(owner_id)
+    if wallet.frozen:
+        raise Conflict(
+            "wallet_frozen",
+            "A payment is disputed or owed, so nothing new can start. Pay in what is owed first.",
+        )
     available = ledger.free(wallet)
     if amount > available:
         missing = money.decimal_string(amount - available)

@@ -22,6 +22,7 @@ from deploy.local.places import (
     CHECKOUT,
     FRONT_END_SOURCES,
     FRP_MODULE,
+    STRIPE_MOCK_MODULE,
     Artifacts,
     cache_home,
 )
@@ -44,6 +45,7 @@ TEST_TOOLS = {"chromium": "chromium", "docker-compose": "docker-compose"}
 TEST_LIBRARIES = {"libatomic.so.1": "libatomic1"}
 LANES_OF = {
     "demo": ("apt", "wheels", "frp", "front-end", "image"),
+    "test": ("apt", "wheels", "frp", "stripe-mock", "front-end", "image"),
     "check": ("wheels",),
 }
 KEPT_UNUSED_SECONDS = 3 * 86400
@@ -58,11 +60,12 @@ def bootstrap(verb: str, artifacts: Artifacts) -> None:
     Raises:
         LaneError: something is missing; the message is for the reader.
     """
-    names = LANES_OF["check" if verb == "check" else "demo"]
+    names = LANES_OF[verb]
     works: dict[str, Callable[[Lane], str]] = {
         "apt": lambda lane: install_packages(lane, artifacts, with_tests=verb == "test"),
         "wheels": lambda lane: install_wheels(lane, artifacts),
         "frp": lambda lane: build_frp(lane, artifacts),
+        "stripe-mock": lambda lane: build_stripe_mock(lane, artifacts),
         "front-end": lambda lane: build_front_end(lane, artifacts),
         "image": lambda lane: build_image(lane, artifacts),
     }
@@ -218,22 +221,34 @@ def build_frp(lane: Lane, artifacts: Artifacts) -> str:
     """Build frps and frpc from the pinned Go module."""
     if (artifacts.frp / "frps").exists() and (artifacts.frp / "frpc").exists():
         return "unchanged"
+    return _build_go(lane, artifacts, artifacts.frp, FRP_MODULE, "-tags=noweb")
+
+
+def build_stripe_mock(lane: Lane, artifacts: Artifacts) -> str:
+    """Build the stand-in for Stripe's API that the tests call, from its pinned Go module."""
+    if (artifacts.stripe_mock / "stripe-mock").exists():
+        return "unchanged"
+    # One after the other: a build ends by emptying the compiler's cache.
+    lane.wait_for("frp")
+    return _build_go(lane, artifacts, artifacts.stripe_mock, STRIPE_MOCK_MODULE)
+
+
+def _build_go(lane: Lane, artifacts: Artifacts, target: Path, module: Path, *options: str) -> str:
     lane.say("waiting for Go")
     lane.wait_for("go")
     go = go_program(artifacts)
-    work = cache_home() / "go"
-    fresh = artifacts.frp.with_suffix(".new")
+    fresh = target.with_suffix(".new")
     shutil.rmtree(fresh, ignore_errors=True)
     lane.say("compiling (1 to 3 minutes)")
-    environment = go_environment(work) | {"GOBIN": str(fresh)}
+    environment = go_environment(cache_home() / "go") | {"GOBIN": str(fresh)}
     lane.run(
-        [go, "install", "-trimpath", "-tags=noweb", "-ldflags=-s -w", "tool"],
-        cwd=FRP_MODULE,
+        [go, "install", "-trimpath", *options, "-ldflags=-s -w", "tool"],
+        cwd=module,
         environment=environment,
     )
-    fresh.rename(artifacts.frp)
-    lane.run([go, "clean", "-cache", "-modcache"], cwd=FRP_MODULE, environment=environment)
-    _forget_older(artifacts.frp)
+    fresh.rename(target)
+    lane.run([go, "clean", "-cache", "-modcache"], cwd=module, environment=environment)
+    _forget_older(target)
     return "built"
 
 
@@ -284,7 +299,7 @@ def _copy(source: Path, target: Path) -> None:
 
 def _forget_older(kept: Path) -> None:
     """Remove what other content of the tree had made, unless something used it lately."""
-    family = kept.name.partition("-")[0]
+    family = kept.name.rpartition("-")[0]
     for path in kept.parent.glob(f"{family}-*"):
         if path != kept and time.time() - path.stat().st_mtime > KEPT_UNUSED_SECONDS:
             shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -13,6 +13,7 @@ from deploy.local import image
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 FRP_MODULE = CHECKOUT / "deploy" / "frp"
+STRIPE_MOCK_MODULE = CHECKOUT / "deploy" / "stripe-mock"
 FRONT_END_SOURCES = ("package.json", "package-lock.json", ".npmrc", "static/src", "templates")
 # Change this when the way something is built changes, to build it anew everywhere.
 BUILD_EDITION = "1"
@@ -46,12 +47,17 @@ def digest_of(paths: Iterable[Path], *words: str) -> str:
     return digest.hexdigest()[:12]
 
 
+def _digest_of_module(folder: Path) -> str:
+    return digest_of([folder / "go.mod", folder / "go.sum"], platform.machine())
+
+
 @dataclass(frozen=True)
 class Artifacts:
     """What is built before anything starts. Each path names its content, so old and new never mix."""
 
     venv: Path
     frp: Path
+    stripe_mock: Path
     front_end: Path
     tools: Path
 
@@ -61,11 +67,12 @@ class Artifacts:
         cache = cache_home()
         python = platform.python_version()
         requirements = digest_of([CHECKOUT / "requirements.txt"], python)
-        frp = digest_of([FRP_MODULE / "go.mod", FRP_MODULE / "go.sum"], platform.machine())
+        frp = _digest_of_module(FRP_MODULE)
         pages = digest_of([CHECKOUT / source for source in FRONT_END_SOURCES])
         return cls(
             venv=cache / f"venv-{requirements}",
             frp=cache / f"frp-{frp}",
+            stripe_mock=cache / f"stripe-mock-{_digest_of_module(STRIPE_MOCK_MODULE)}",
             front_end=cache / f"front-end-{pages}",
             tools=cache / "tools",
         )

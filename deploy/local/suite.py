@@ -25,6 +25,7 @@ def main(arguments: list[str]) -> int:
     os.chdir(CHECKOUT)
     artifacts = Artifacts.of_this_checkout()
     os.environ["DC_STATIC_BUNDLE"] = str(artifacts.bundle)
+    os.environ["DISTRIBUTEDCOMPUTE_STRIPE_MOCK"] = str(artifacts.stripe_mock / "stripe-mock")
     os.environ["DC_NODE_MODULES"] = str(artifacts.node_modules)
     if "histories" in names:
         names.remove("histories")

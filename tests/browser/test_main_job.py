@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import time
+import uuid
 from decimal import Decimal
 from pathlib import Path
 
@@ -171,6 +172,10 @@ def test_pages_have_no_accessibility_violations(
     paths = ["/", "/ssh-keys/", "/api-keys/", "/wallet/", "/rentals/"]
     rentals = site.get("alice", "rentals/")
     paths += [f"/rentals/{rentals[0]['id']}/", f"/rentals/{rentals[0]['id']}/bill/"]
+    key = {"Idempotency-Key": str(uuid.uuid4())}
+    deposit = site.call("alice", "POST", "deposits/", json={"amount": "5"}, headers=key)
+    pay = f"/deposits/{deposit.json()['data']['id']}/"
+    paths += [pay, f"{pay}fake/"]
     for path in paths:
         check(page, site.url + path, axe)
     page.goto(site.url)
