@@ -128,6 +128,11 @@ class Deposit(models.Model):
         return f"deposit {self.pk}"
 
 
+class PaymentEventQuerySet(models.QuerySet["PaymentEvent"]):
+    def lock(self) -> Self:
+        return self.select_for_update(no_key=True, of=("self",)).order_by("pk")
+
+
 class PaymentEvent(models.Model):
     """One message of a provider, kept once: the second of the same id changes nothing."""
 
@@ -139,6 +144,8 @@ class PaymentEvent(models.Model):
     outcome = models.CharField(max_length=40)
     note = models.CharField(max_length=200, blank=True, default="")
     at = models.DateTimeField()
+
+    objects = PaymentEventQuerySet.as_manager()
 
     class Meta:
         constraints = [

@@ -170,9 +170,9 @@ class WorkloadQuerySet(models.QuerySet["Workload"]):
 class Workload(models.Model):
     """What should run on a node (wish, with a generation) and what does (observed).
 
-    The owner of a workload (a rental, a job attempt) is known by `subject_id` only: this app does not
-    hear of rentals. `generation` counts incarnations; `node_generation` is the node's counter at the
-    last change of the wish. Secret values of the spec live in `sealed_env`, encrypted.
+    Its owner (a rental, a job attempt) is known by `subject_id` only. `generation` counts incarnations;
+    `node_generation` is the node's counter at the last change of the wish. Secret values of the spec live
+    in `sealed_env`, encrypted.
     """
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
@@ -222,9 +222,6 @@ class WorkloadLog(models.Model):
     workload = models.OneToOneField(Workload, models.CASCADE, related_name="log", primary_key=True)
     text = models.TextField()
     at = models.DateTimeField(db_index=True)
-
-    def __str__(self) -> str:
-        return f"log of {self.workload_id}"
 
 
 class Allocation(models.Model):

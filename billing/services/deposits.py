@@ -115,7 +115,7 @@ def _keep(provider: str, event: ProviderEvent) -> PaymentEvent:
         at=clock.now(),
     )
     PaymentEvent.objects.bulk_create([row], ignore_conflicts=True)
-    return PaymentEvent.objects.select_for_update().get(provider=provider, event_id=event.id)
+    return PaymentEvent.objects.lock().get(provider=provider, event_id=event.id)
 
 
 def _apply(provider: str, event: ProviderEvent) -> str:
@@ -255,9 +255,7 @@ def _move(actor: Actor, found: Deposit, to: DepositState, **fields: Any) -> None
     fields = {"changed_at": clock.now(), **fields}
     if not Deposit.objects.move(found.pk, DepositState(found.state), to, **fields):
         raise RuntimeError(f"{found} is locked, yet it is no longer {found.state}")
-    found.state = to.value
-    for name, value in fields.items():
-        setattr(found, name, value)
+    found.refresh_from_db()
     _record(actor, found, f"deposit.{to.value}")
     outbox.publish(
         DepositChanged(deposit_id=str(found.pk), owner_id=str(found.owner_id), state=to.value)

@@ -114,6 +114,14 @@ def used_up_at(*, owner_id: uuid.UUID) -> int | None:
     return wallet.runs_out if ended else None
 
 
+def _require_thawed(wallet: Account) -> None:
+    if wallet.frozen:
+        raise Conflict(
+            "wallet_frozen",
+            "A payment is disputed or owed, so nothing new can start. Pay in what is owed first.",
+        )
+
+
 @transaction.atomic
 def place_hold(
     *, actor: Actor, owner_id: uuid.UUID, amount: int, reason: str, subject_id: uuid.UUID
@@ -125,11 +133,7 @@ def place_hold(
     if amount < 0:
         raise Invalid("amount_range", "A hold cannot be negative.")
     wallet = wallet_of(owner_id)
-    if wallet.frozen:
-        raise Conflict(
-            "wallet_frozen",
-            "A payment is disputed or owed, so nothing new can start. Pay in what is owed first.",
-        )
+    _require_thawed(wallet)
     available = ledger.free(wallet)
     if amount > available:
         missing = money.decimal_string(amount - available)

@@ -219,9 +219,11 @@ def _hashes_after(lines: list[str], start: int) -> Iterator[str]:
 
 def build_frp(lane: Lane, artifacts: Artifacts) -> str:
     """Build frps and frpc from the pinned Go module."""
-    if (artifacts.frp / "frps").exists() and (artifacts.frp / "frpc").exists():
-        return "unchanged"
-    return _build_go(lane, artifacts, artifacts.frp, FRP_MODULE, "-tags=noweb")
+    note = "unchanged"
+    if not all((artifacts.frp / name).exists() for name in ("frps", "frpc")):
+        note = _build_go(lane, artifacts, artifacts.frp, FRP_MODULE, "-tags=noweb")
+    lane.reach("frp")
+    return note
 
 
 def build_stripe_mock(lane: Lane, artifacts: Artifacts) -> str:
