@@ -189,8 +189,8 @@ def _goes_back(found: Deposit, event: ProviderEvent) -> str:
 
 
 def _take_back(found: Deposit, amount: int, kind: str) -> None:
-    wallet = _settled(found.owner_id)
-    free = min(amount, max(0, wallet.balance - wallet.held))
+    wallet = wallet_of(found.owner_id)
+    free = min(amount, max(0, ledger.free(wallet)))
     gateway = ledger.account_of(AccountKind.GATEWAY, None, found.currency)
     owed = ledger.account_of(AccountKind.RECEIVABLE, found.owner_id, found.currency)
     _post(found.pk, kind, [(wallet, gateway, free), (owed, gateway, amount - free)])
@@ -200,7 +200,7 @@ def _take_back(found: Deposit, amount: int, kind: str) -> None:
 def _give_back(found: Deposit) -> None:
     """Reverse what a dispute took, leg by leg."""
     legs = Transfer.objects.filter(group_id=found.pk, kind="dispute").select_related("src", "dst")
-    wallet = _settled(found.owner_id)
+    wallet = wallet_of(found.owner_id)
     _post(found.pk, "dispute_won", [(leg.dst, leg.src, leg.amount) for leg in legs])
     _redraw(wallet)
 
@@ -216,9 +216,9 @@ def owed_by(*, owner_id: uuid.UUID) -> int:
 
 def _settle_debt(owner_id: uuid.UUID) -> None:
     """Pay a debt from what is free, hand over what was paid too much, and freeze or thaw the wallet."""
-    wallet, owed = _settled(owner_id), owed_by(owner_id=owner_id)
+    wallet, owed = wallet_of(owner_id), owed_by(owner_id=owner_id)
     receivable = ledger.account_of(AccountKind.RECEIVABLE, owner_id, settings.CURRENCY)
-    free = max(0, wallet.balance - wallet.held)
+    free = max(0, ledger.free(wallet))
     if owed > 0:
         _post(new_id(), "debt_paid", [(wallet, receivable, min(free, owed))])
     elif owed < 0:
@@ -228,12 +228,6 @@ def _settle_debt(owner_id: uuid.UUID) -> None:
     wallet.save(update_fields=["frozen"])
     _redraw(wallet)
     announce(owner_id)
-
-
-def _settled(owner_id: uuid.UUID) -> Account:
-    wallet = wallet_of(owner_id)
-    ledger.settle(wallet, until=clock.epoch())
-    return wallet
 
 
 def _redraw(wallet: Account) -> None:

@@ -197,8 +197,6 @@ class History:
             for _ in range(2):
                 services.release_hold(actor=SYSTEM, hold_id=hold_id)
             del self.model.holds[hold_id]
-            # The second call settles too, now with what the first has freed.
-            self.model.settle(clock.epoch())
 
     def open_meter(self) -> None:
         now, rate = clock.epoch(), self.random.choice([1, 999, 14_279, 10**6 + 7])
