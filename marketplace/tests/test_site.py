@@ -1,0 +1,171 @@
+"""What belongs to the whole site: health, the one envelope, the admin that only looks, hints to the worker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.contrib import admin
+from django.db import OperationalError, connection, transaction
+from django.test import Client
+from rest_framework.test import APIClient
+
+from billing.events import WalletChanged
+from core import bus, outbox
+from core.models import OutboxMessage
+from marketplace import tasks
+from marketplace.celery import app
+from nodes.models import Node
+from tests import cast
+from tests.doors import api_of, pages_of, refusal
+
+pytestmark = pytest.mark.django_db
+
+
+class Away:
+    """A database that does not answer."""
+
+    def __call__(self, execute: Callable[..., Any], *args: Any) -> Any:
+        raise OperationalError("server closed the connection unexpectedly")
+
+
+def test_health_says_whether_the_database_answers_and_nothing_more() -> None:
+    assert APIClient().get("/api/health").json()["data"] == {"live": True, "ready": True}
+    with connection.execute_wrapper(Away()):
+        answer = APIClient().get("/api/health")
+    assert refusal(answer) == (503, "platform_unavailable")
+    assert answer.headers["Retry-After"] == "2"
+    assert "server closed" not in answer.content.decode()
+
+
+def test_the_ways_of_http_to_say_no_have_the_envelope_too() -> None:
+    client = api_of(cast.person("alice"))
+    assert refusal(client.delete("/api/v1/wallet/")) == (405, "method_not_allowed")
+    text = client.post("/api/v1/ssh-keys/", "x", content_type="text/plain")
+    assert refusal(text) == (415, "unsupported_media_type")
+    half = client.post("/api/v1/ssh-keys/", "{", content_type="application/json")
+    assert refusal(half) == (400, "body_unreadable")
+
+
+def test_a_body_that_is_wrong_deep_inside_is_told_by_the_name_of_its_field() -> None:
+    client = api_of(cast.person("alice"))
+    answer = client.post("/api/v1/rentals/", {"quote_id": "x", "ssh_key_ids": ["nonsense"]}, "json")
+    assert refusal(answer) == (400, "invalid")
+    assert answer.json()["error"] == (
+        "quote_id: Must be a valid UUID. ssh_key_ids: 0: Must be a valid UUID."
+    )
+    listed = client.post("/api/v1/rentals/", [], "json")
+    assert refusal(listed) == (400, "invalid")
+
+
+def test_the_api_describes_itself_to_everyone() -> None:
+    document = APIClient().get("/api/schema/", headers={"Accept": "application/json"}).json()
+    assert document["info"]["title"] == "DistributedCompute"
+    assert "/api/v1/rentals/{rental_id}/bill/" in document["paths"]
+    assert Client().get("/api/docs/").status_code == 200
+
+
+def registered() -> list[str]:
+    return [
+        f"/admin/{model._meta.app_label}/{model._meta.model_name}/"
+        for model in admin.site._registry
+    ]
+
+
+OURS = ("billing", "nodes", "rentals", "audit")
+
+
+def test_dora_looks_at_everything_in_the_admin_and_changes_nothing_there() -> None:
+    cast.proxy_server()
+    _, offer = cast.machine(cast.person("bob"))
+    rental = cast.rented(cast.person("alice", usd=50), offer)
+    dora = pages_of(cast.person("dora", is_staff=True))
+    assert dora.get("/admin/").status_code == 200
+    addresses = [path for path in registered() if path.split("/")[2] in OURS]
+    assert len(addresses) > 10
+    for address in addresses:
+        assert dora.get(address).status_code == 200, address
+        assert dora.get(f"{address}add/").status_code == 403, address
+    for thing, kind in ((rental, "rentals/rental"), (Node.objects.get(), "nodes/node")):
+        page = f"/admin/{kind}/{thing.pk}/"
+        assert dora.get(f"{page}change/").status_code == 200
+        assert dora.post(f"{page}change/", {"state": "ended"}).status_code == 403
+        assert dora.post(f"{page}delete/", {"post": "yes"}).status_code == 403
+    rental.refresh_from_db()
+    assert rental.state == "reserved"
+
+
+def test_the_admin_shows_no_secret_of_a_workload() -> None:
+    cast.proxy_server()
+    _, offer = cast.machine(cast.person("bob"))
+    workload = cast.workload_of(cast.rented(cast.person("alice", usd=50), offer))
+    page = pages_of(cast.person("dora", is_staff=True)).get(
+        f"/admin/nodes/workload/{workload.pk}/change/"
+    )
+    assert page.status_code == 200
+    assert workload.sealed_env
+    assert workload.sealed_env not in page.content.decode()
+
+
+def test_the_admin_is_closed_to_everybody_else() -> None:
+    for browser in (Client(), pages_of(cast.person("carol"))):
+        for address in ["/admin/", *registered()]:
+            answer = browser.get(address)
+            assert answer.headers["Location"].startswith("/admin/login/"), address
+
+
+def test_a_commit_hints_the_worker_through_the_broker_and_a_dead_broker_costs_nothing(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = bus.client().llen("celery")
+    tasks.hint_drain()
+    assert bus.client().llen("celery") == before + 1
+    bus.client().ltrim("celery", 1, -1)
+    with app.connection_for_write("redis://127.0.0.1:1/0") as dead:
+        monkeypatch.setattr(tasks.drain_outbox, "apply_async", through(dead))
+        tasks.hint_drain()
+    assert "no hint to the worker" in caplog.text
+
+
+def through(dead: Any) -> Callable[..., Any]:
+    send = tasks.drain_outbox.apply_async
+    return lambda **options: send(connection=dead, **options)
+
+
+def test_the_workers_task_handles_what_is_due() -> None:
+    cast.person("alice", usd=1)
+    assert OutboxMessage.objects.exists()
+    tasks.drain_outbox()
+    assert not OutboxMessage.objects.exists()
+
+
+def test_news_that_nobody_knows_or_nobody_can_read_do_not_stop_the_others() -> None:
+    cast.person("alice", usd=1)
+    wallet = OutboxMessage.objects.get()
+    common = {"created_at": wallet.created_at, "due_at": wallet.due_at}
+    OutboxMessage.objects.create(topic="of.another.release", payload={}, **common)
+    OutboxMessage.objects.create(topic=wallet.topic, payload={"owner_id": 7}, **common)
+    assert outbox.drain() == 2
+    left = OutboxMessage.objects.get()
+    assert left.last_error.startswith(f"{wallet.topic} cannot be read: ")
+    assert left.due_at > wallet.due_at
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_hint_is_given_after_the_commit_and_never_for_what_was_rolled_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hints: list[str] = []
+    monkeypatch.setattr(outbox, "_hints", [])
+    outbox.set_hint(lambda: hints.append("hint"))
+    alice = cast.person("alice")
+    given = len(hints)
+    with transaction.atomic():
+        outbox.publish(WalletChanged(owner_id=str(alice.user_id)))
+        transaction.set_rollback(True)
+    assert len(hints) == given
+    with transaction.atomic():
+        outbox.publish(WalletChanged(owner_id=str(alice.user_id)))
+        assert len(hints) == given
+    assert len(hints) == given + 1
