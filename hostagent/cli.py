@@ -9,8 +9,9 @@ import os
 import shutil
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import httpx
 import msgspec
@@ -27,6 +28,7 @@ from hostagent.protocol import JoinAnswer, JoinRequest, join_statement
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 console = Console()
+Answer = TypeVar("Answer")
 StateDir = Annotated[Path, typer.Option("--state-dir", help="Where the agent keeps its files.")]
 DEFAULT_STATE = Path("/var/lib/dcompute-agent")
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
@@ -38,9 +40,12 @@ def _stop(message: str, code: int = 1) -> typer.Exit:
 
 
 def _engine_info() -> dict[str, Any]:
+    return _ask_engine(Engine("").info)
+
+
+def _ask_engine(question: Callable[[], Answer]) -> Answer:
     try:
-        info: dict[str, Any] = Engine("").info()
-        return info
+        return question()
     except EngineAway as error:
         raise _stop(f"The Docker Engine does not answer: {error}. Install and start it.") from error
 
@@ -53,7 +58,10 @@ def join(
     as_json: AsJson = False,
 ) -> None:
     """Register this machine. Repeating it with the same key changes nothing."""
-    check_url(server.replace("http", "ws", 1))
+    try:
+        check_url(server.replace("http", "ws", 1))
+    except LinkRefused as error:
+        raise _stop(f"{server} is not encrypted: only https:// leaves this machine.") from error
     identity = Identity(state_dir)
     info = _engine_info()
     statement = join_statement(
@@ -160,7 +168,7 @@ def status(state_dir: StateDir = DEFAULT_STATE, as_json: AsJson = False) -> None
         raise _stop("This machine has not joined. Make a node key and run `hostagent join`.")
     containers = [
         {"name": c["Names"][0].lstrip("/"), "state": c["State"], "image": c["Image"]}
-        for c in Engine(membership.node_id).containers()
+        for c in _ask_engine(Engine(membership.node_id).containers)
     ]
     if as_json:
         typer.echo(json.dumps({"node_id": membership.node_id, "containers": containers}))

@@ -130,7 +130,7 @@ def test_a_commit_hints_the_worker_through_the_broker_and_a_dead_broker_costs_no
 
 def through(dead: Any) -> Callable[..., Any]:
     send = tasks.drain_outbox.apply_async
-    return lambda **options: send(connection=dead, **options)
+    return lambda **options: send(**{"connection": dead, **options})
 
 
 def test_the_workers_task_handles_what_is_due() -> None:
