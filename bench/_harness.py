@@ -1,0 +1,51 @@
+"""What every bench on a database shares: a PostgreSQL of its own, Django on it, and the line that is printed.
+
+Importing this sets Django up, so it comes before anything of the platform; the database starts later.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import django
+from django.core.management import call_command
+
+from deploy.local import engines
+from tests.databases import OwnPostgres, environment, own_folder, own_postgres, sockets_of
+
+os.environ.update(environment(engines.database_url(sockets_of(own_folder()))))
+django.setup()
+
+
+@contextmanager
+def platform_database() -> Iterator[OwnPostgres]:
+    """Run a fresh, durable PostgreSQL with the platform's tables until the end of the block."""
+    with own_postgres() as server:
+        call_command("migrate", verbosity=0)
+        yield server
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Return how long one call takes."""
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def report(
+    bench: str, case: str, *, ours: float, floor: float, unit: str, must: float, aim: float,
+    more_is_better: bool = False,
+) -> bool:  # fmt: skip
+    """Print one line; True when ours / floor is on the right side of `must`."""
+    ratio = ours / floor
+    ok = ratio >= must if more_is_better else ratio <= must
+    line = {
+        "bench": bench, "case": case, "ours": float(f"{ours:.4g}"), "floor": float(f"{floor:.4g}"),
+        "ratio": round(ratio, 2), "unit": unit, "must": must, "aim": aim, "ok": ok,
+    }  # fmt: skip
+    print(json.dumps(line), flush=True)
+    return ok
