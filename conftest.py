@@ -14,7 +14,13 @@ from django.db import connection
 import testenv
 from core import outbox
 
-APPEND_ONLY = ("audit_auditevent", "audit_auditseal", "billing_transfer")
+GUARDED = (
+    "audit_auditevent",
+    "audit_auditseal",
+    "billing_account",
+    "billing_meter",
+    "billing_transfer",
+)
 TIERS = ("system", "browser", "crash")
 DATABASE_FIXTURES = {"db", "transactional_db", "live_server"}
 
@@ -45,12 +51,12 @@ def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: N
 
 @pytest.fixture(scope="session", autouse=True)
 def _flush_in_spite_of_the_guards() -> None:
-    """Let tests that really commit empty append-only tables afterwards; nothing else may."""
+    """Let tests that really commit empty guarded tables afterwards; nothing else may."""
     run = connection.ops.execute_sql_flush
 
     def flush(sql_list: Iterable[str]) -> None:
-        off = [f"ALTER TABLE {table} DISABLE TRIGGER USER" for table in APPEND_ONLY]
-        on = [f"ALTER TABLE {table} ENABLE TRIGGER USER" for table in APPEND_ONLY]
+        off = [f"ALTER TABLE {table} DISABLE TRIGGER USER" for table in GUARDED]
+        on = [f"ALTER TABLE {table} ENABLE TRIGGER USER" for table in GUARDED]
         run([*off, *sql_list, *on])
 
     connection.ops.execute_sql_flush = flush  # type: ignore[method-assign]

@@ -52,6 +52,13 @@ _CHECKS = {
 }
 
 
+def somebody_is_exhausted(*, now: int) -> bool:
+    """Whether some wallet's free money has ended by `now` (epoch seconds)."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1 FROM billing_account WHERE runs_out <= %s LIMIT 1", [now])
+        return cursor.fetchone() is not None
+
+
 def problems() -> list[str]:
     """Return a sentence for each thing that does not add up."""
     found: list[str] = []

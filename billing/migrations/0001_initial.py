@@ -4,8 +4,8 @@ import core.ids
 import django.db.models.deletion
 from django.db import migrations, models
 
-from billing.triggers import APPLY, UNAPPLY
-from core.guards import append_only, not_append_only
+from billing.triggers import APPLY, NO_ROOM, ROOM, UNAPPLY
+from core.guards import append_only, lasting, not_append_only, not_lasting
 
 
 class Migration(migrations.Migration):
@@ -98,10 +98,10 @@ class Migration(migrations.Migration):
                 ('t0', models.BigIntegerField(blank=True, null=True)),
                 ('t1', models.BigIntegerField(blank=True, null=True)),
                 ('created_at', models.DateTimeField()),
-                ('dst', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='billing.account')),
-                ('meter', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='transfers', to='billing.meter')),
-                ('reverses', models.ForeignKey(blank=True, db_index=False, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='billing.transfer')),
-                ('src', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='billing.account')),
+                ('dst', models.ForeignKey(db_constraint=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='billing.account')),
+                ('meter', models.ForeignKey(blank=True, db_constraint=False, db_index=False, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='transfers', to='billing.meter')),
+                ('reverses', models.ForeignKey(blank=True, db_constraint=False, db_index=False, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='billing.transfer')),
+                ('src', models.ForeignKey(db_constraint=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='billing.account')),
             ],
         ),
         migrations.CreateModel(
@@ -149,12 +149,15 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name='transfer',
-            constraint=models.CheckConstraint(condition=models.Q(('kind__endswith', '_back'), ('reverses', None), _connector='XOR'), name='transfer_back_names_original'),
+            constraint=models.CheckConstraint(condition=models.Q(('kind__in', ['share_back', 'fee_back']), ('reverses', None), _connector='XOR'), name='transfer_back_names_original'),
         ),
         migrations.AddConstraint(
             model_name='transfer',
-            constraint=models.UniqueConstraint(fields=('meter', 'kind', 't0'), name='transfer_second_billed_once'),
+            constraint=models.UniqueConstraint(condition=models.Q(('meter', None), _negated=True), fields=('meter', 'kind', 't0'), name='transfer_second_billed_once'),
         ),
         migrations.RunSQL(APPLY, UNAPPLY),
+        migrations.RunSQL(ROOM, NO_ROOM),
+        migrations.RunSQL(lasting("billing_account"), not_lasting("billing_account")),
+        migrations.RunSQL(lasting("billing_meter"), not_lasting("billing_meter")),
         migrations.RunSQL(append_only("billing_transfer"), not_append_only("billing_transfer")),
     ]

@@ -217,3 +217,30 @@ def test_two_people_who_rent_from_each_other_never_wait_for_each_other() -> None
         list(pool.map(rent, [(alice, bob), (bob, alice)] * 2))
     assert Meter.objects.exclude(ended=None).count() == 100
     assert services.verify_ledger() == []
+
+
+@rolled
+@pytest.mark.parametrize("table", ["billing_account", "billing_meter"])
+@pytest.mark.parametrize("statement", ["DELETE FROM {}", "TRUNCATE {} CASCADE"])
+def test_accounts_and_meters_are_never_deleted(table: str, statement: str) -> None:
+    couples(1)
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        with pytest.raises(IntegrityError, match=f"rows of {table} last"), transaction.atomic():
+            cursor.execute(statement.format(table))
+
+
+@rolled
+@pytest.mark.parametrize("rows", [1, 2])
+def test_the_database_refuses_a_transfer_to_nobody(rows: int) -> None:
+    alice = cast.person("alice", usd=1)
+    wallet = Account.objects.get(kind="wallet", owner_id=alice.user_id)
+    nobody = [
+        Transfer(group_id=uuid.uuid4(), src=wallet, dst_id=10**12 + n, amount=1, kind="test",
+                 created_at=clock.now())
+        for n in range(rows)
+    ]  # fmt: skip
+    with pytest.raises(IntegrityError, match="between accounts that exist"), transaction.atomic():
+        Transfer.objects.bulk_create(nobody)
+    wallet.refresh_from_db()
+    assert wallet.balance == money.NANO
