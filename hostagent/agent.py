@@ -8,6 +8,7 @@ import logging
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -185,17 +186,49 @@ class Agent:
     def _take(self, wished: DesiredWorkload) -> None:
         assert self._site is not None
         known = self.workloads.get(wished.workload_id)
-        if known is not None and wished.workload_generation == known.generation:
+        if known is not None and wished.workload_generation <= known.generation:
             known.wish_for(wished)
             return
+        if known is not None:
+            # A fresh container is wished for: the one before it goes first, with its network and ports.
+            known.wish_for(_gone(known.id, known.generation))
         workload = Workload(self._site, wished)
         self.workloads[wished.workload_id] = workload
-        self._spawn(self._follow(workload))
+        self._spawn(self._follow(workload, known))
 
-    async def _follow(self, workload: Workload) -> None:
-        await workload.run()
+    async def _follow(self, workload: Workload, before: Workload | None) -> None:
+        if before is None:
+            before = await self._left_behind(workload)
+        if before is not None:
+            await before.left.wait()
+        try:
+            await workload.run()
+        finally:
+            workload.left.set()
         if self.workloads.get(workload.id) is workload:
             del self.workloads[workload.id]
+
+    async def _left_behind(self, workload: Workload) -> Workload | None:
+        """Return an older container of this workload, on its way out; an agent that was down finds one."""
+        assert self._site is not None
+        if workload.generation == 1:
+            return None
+        for container in await self._containers():
+            labels = container["Labels"]
+            generation = int(labels.get("dc.generation", "1"))
+            if labels.get("dc.workload") == workload.id and generation < workload.generation:
+                older = Workload(self._site, _gone(workload.id, generation))
+                self._spawn(self._follow(older, None))
+                return older
+        return None
+
+    async def _containers(self) -> list[dict[str, Any]]:
+        while True:
+            try:
+                return await asyncio.to_thread(self.engine.containers)
+            except EngineAway as error:
+                log.warning("the engine does not answer: %s", error)
+            await asyncio.sleep(ENGINE_PAUSE_SECONDS)
 
     def _spawn(self, coroutine: object) -> None:
         assert asyncio.iscoroutine(coroutine)

@@ -17,7 +17,7 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._data: dict[str, Any] = {"stopped": [], "failed": {}}
+        self._data: dict[str, Any] = {"stopped": [], "failed": {}, "restarts": {}}
         if path.exists():
             try:
                 self._data.update(json.loads(path.read_text()))
@@ -44,6 +44,18 @@ class Journal:
         """Whether we stopped this container."""
         return workload_id in self._data["stopped"]
 
+    def note_start(self, workload_id: str, restarts: int) -> None:
+        """The container was started after this many restarts had been wished."""
+        if workload_id in self._data["stopped"]:
+            self._data["stopped"].remove(workload_id)
+        if restarts:
+            self._data["restarts"][workload_id] = restarts
+        self._write()
+
+    def restarts(self, workload_id: str) -> int:
+        """Return how many of the wished restarts this container has had."""
+        return int(self._data["restarts"].get(workload_id, 0))
+
     def note_failure(self, workload_id: str, generation: int, code: str, message: str) -> None:
         """Remember that this incarnation has failed and is not tried again."""
         self._data["failed"][workload_id] = [generation, code, message]
@@ -62,5 +74,6 @@ class Journal:
     def forget(self, workload_id: str) -> None:
         """Nothing of this workload is left."""
         self._data["failed"].pop(workload_id, None)
+        self._data["restarts"].pop(workload_id, None)
         self.forget_stop(workload_id)
         self._write()

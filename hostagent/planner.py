@@ -40,7 +40,8 @@ class Facts:
     """What is true of one workload on this machine.
 
     `stopped_by_us` tells a container that we stopped from one that ended by itself; `failed` says that
-    this incarnation has failed already and is not tried again; `leftovers` are networks and key files.
+    this incarnation has failed already and is not tried again; `leftovers` are networks and key files;
+    `restart_due` tells that it should be stopped and started once.
     """
 
     container: Container
@@ -49,6 +50,7 @@ class Facts:
     stopped_by_us: bool
     failed: bool
     leftovers: bool
+    restart_due: bool = False
 
 
 def plan(wish: Wish, facts: Facts) -> Action:
@@ -73,4 +75,7 @@ def _towards_running(facts: Facts) -> Action:
         return Action.START
     if facts.container is Container.EXITED:
         return Action.START if facts.stopped_by_us else Action.FAIL
+    if facts.restart_due:
+        # Stopped by us, it is started again by the next step.
+        return Action.STOP
     return Action.NOTHING if facts.tunnels_open else Action.OPEN_TUNNELS

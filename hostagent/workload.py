@@ -66,6 +66,7 @@ class Workload:
         self._cancel_pull = threading.Event()
         self._reposts = 0
         self._address = ""
+        self.left = asyncio.Event()
 
     @property
     def name(self) -> str:
@@ -73,7 +74,8 @@ class Workload:
 
     @property
     def keys_file(self) -> Path:
-        return self.site.folder / "keys" / self.id
+        # A fresh container has its own: the one before it may still be on its way out.
+        return self.site.folder / "keys" / f"{self.id}-g{self.generation}"
 
     @property
     def labels(self) -> dict[str, str]:
@@ -158,8 +160,13 @@ class Workload:
             stopped_by_us=self.site.journal.is_stopped(self.id),
             failed=self.site.journal.failure(self.id, self.generation) is not None,
             leftovers=leftovers,
+            restart_due=self._restarts_wished > self.site.journal.restarts(self.id),
         )
         return facts, state
+
+    @property
+    def _restarts_wished(self) -> int:
+        return self.spec.restarts if self.spec else 0
 
     async def _proxies_wanted(self) -> list[str]:
         if self.wish is Wish.RUNNING:
@@ -174,7 +181,7 @@ class Workload:
         elif action is Action.START:
             self._say(WorkloadState.STARTING)
             await asyncio.to_thread(engine.start, self.name)
-            self.site.journal.forget_stop(self.id)
+            self.site.journal.note_start(self.id, self._restarts_wished)
         elif action is Action.OPEN_TUNNELS:
             return await self._open_tunnels()
         elif action is Action.CLOSE_TUNNELS:
@@ -333,6 +340,7 @@ class Workload:
             generation=self.generation,
             state=state,
             degraded=specs.degraded(self.spec, self.site.limits) if self.spec else [],
+            restarts=self.site.journal.restarts(self.id),
             **more,
         )
         if seen != self.reported or logs:

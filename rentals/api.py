@@ -61,7 +61,7 @@ def rental_out(rental: Rental) -> dict[str, Any]:
         "actions": [
             {
                 "name": action.name,
-                "label": action.label,
+                "label": action.full,
                 "consequence": action.consequence,
                 "method": "POST",
                 "url": f"/api/v1/rentals/{rental.pk}/{action.name}/",
@@ -180,6 +180,25 @@ class RentalActionView(APIView):
     @extend_schema(request=None, responses=OpenApiTypes.OBJECT)
     def post(self, request: Request, rental_id: uuid.UUID) -> Response:
         self.verb(actor=actor_from(request), rental_id=rental_id)
+        return Response(rental_out(_mine(request, rental_id)))
+
+
+class RecreateIn(serializers.Serializer[Any]):
+    confirm_data_loss = serializers.BooleanField(required=False, default=False)
+
+
+class RentalRecreateView(APIView):
+    """A fresh container from the image; everything on its disk is deleted, so it must be confirmed."""
+
+    @extend_schema(request=RecreateIn, responses=OpenApiTypes.OBJECT)
+    def post(self, request: Request, rental_id: uuid.UUID) -> Response:
+        body = RecreateIn(data=request.data)
+        body.is_valid(raise_exception=True)
+        services.recreate_rental(
+            actor=actor_from(request),
+            rental_id=rental_id,
+            confirmed=body.validated_data["confirm_data_loss"],
+        )
         return Response(rental_out(_mine(request, rental_id)))
 
 

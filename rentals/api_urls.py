@@ -26,6 +26,16 @@ urlpatterns = [
         name="api_rental_start",
     ),
     path(
+        "rentals/<uuid:rental_id>/restart/",
+        api.RentalActionView.as_view(verb=services.restart_rental),
+        name="api_rental_restart",
+    ),
+    path(
+        "rentals/<uuid:rental_id>/recreate/",
+        api.RentalRecreateView.as_view(),
+        name="api_rental_recreate",
+    ),
+    path(
         "rentals/<uuid:rental_id>/end/",
         api.RentalActionView.as_view(verb=services.end_rental),
         name="api_rental_end",

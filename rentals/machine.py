@@ -25,7 +25,8 @@ RENTAL = Table[State](
         State.RESERVED: {State.PULLING, State.STARTING, State.STOPPING},
         State.PULLING: {State.STARTING, State.STOPPING},
         State.STARTING: {State.PULLING, State.RUNNING, State.STOPPING},
-        State.RUNNING: {State.STOPPING},
+        # A restart, or a fresh container: usable again only when it answers again.
+        State.RUNNING: {State.STARTING, State.STOPPING},
         # A start during the stop turns it round, with the machine still held.
         State.STOPPING: {State.STARTING, State.STOPPED, State.ENDED},
         State.STOPPED: {State.STARTING, State.STOPPING},
@@ -42,6 +43,8 @@ DISK_KEPT = frozenset({State.STOPPING, State.STOPPED})
 class Action(StrEnum):
     STOP = "stop"
     START = "start"
+    RESTART = "restart"
+    RECREATE = "recreate"
     END = "end"
 
 
@@ -55,7 +58,7 @@ def actions(state: State, *, ending: bool) -> tuple[Action, ...]:
     if state in COMING_UP:
         return (Action.END,)
     return {
-        State.RUNNING: (Action.STOP, Action.END),
+        State.RUNNING: (Action.STOP, Action.RESTART, Action.RECREATE, Action.END),
         State.STOPPING: (Action.START, Action.END),
-        State.STOPPED: (Action.START, Action.END),
+        State.STOPPED: (Action.START, Action.RECREATE, Action.END),
     }.get(state, ())

@@ -17,6 +17,7 @@ from core import clock
 from core.errors import DomainError
 from nodes.machine import NodeStatus, Wish, WorkloadState
 from nodes.models import Workload
+from nodes.services import has_restarted
 from rentals import probing, services
 from rentals.machine import COMING_UP, DISK_KEPT, LIVE, State
 from rentals.models import Rental, RentalQuerySet
@@ -77,7 +78,7 @@ def _come_up(rental: Rental, workload: Workload, patience: float) -> None:
         services.mark_pulling(actor=system, rental_id=rental.pk)
     elif seen == WorkloadState.STARTING:
         services.mark_starting(actor=system, rental_id=rental.pk)
-    elif seen == WorkloadState.RUNNING:
+    elif seen == WorkloadState.RUNNING and has_restarted(workload):
         services.mark_starting(actor=system, rental_id=rental.pk)
         host, port = rental.ssh_host, ssh_port(rental)
         if probing.wait_for_ssh(host, port, patience=patience):

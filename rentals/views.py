@@ -30,6 +30,7 @@ from rentals.services.presenting import price_out
 VERBS = {
     "stop": services.stop_rental,
     "start": services.start_rental,
+    "restart": services.restart_rental,
     "end": services.end_rental,
 }
 # The audit log's verbs in the words of the page.
@@ -146,9 +147,14 @@ def rental_fragment(request: HttpRequest, rental_id: uuid.UUID) -> HttpResponse:
 @require_POST
 def rental_action(request: HttpRequest, rental_id: uuid.UUID, action: str) -> HttpResponse:
     """Do what a button of the page says."""
-    if action not in VERBS:
+    actor = actor_of_request(request)
+    if action == "recreate":
+        confirmed = request.POST.get("confirm") == "yes"
+        services.recreate_rental(actor=actor, rental_id=rental_id, confirmed=confirmed)
+    elif action in VERBS:
+        VERBS[action](actor=actor, rental_id=rental_id)
+    else:
         raise NotFound("action_unknown", "There is no such action.")
-    VERBS[action](actor=actor_of_request(request), rental_id=rental_id)
     return redirect("rental", rental_id)
 
 

@@ -191,11 +191,15 @@ def template() -> Template:
     )
 
 
-def rented(renter: Actor, offer: Offer, *, key: str | None = None) -> Rental:
+def rented(
+    renter: Actor, offer: Offer, *, key: str | None = None, gpus: int | None = None
+) -> Rental:
     """Rent an offer for this person, with a fresh SSH key when they have none."""
     if not accounts.ssh_keys_of(actor=renter):
         accounts.add_ssh_key(actor=renter, name="laptop", public_key=public_ssh_key())
-    quote = rentals.quote_offer(actor=renter, offer_id=offer.pk, template_id=template().pk)
+    quote = rentals.quote_offer(
+        actor=renter, offer_id=offer.pk, template_id=template().pk, gpu_count=gpus
+    )
     return rentals.request_rental(
         actor=renter,
         quote_id=quote.pk,

@@ -136,6 +136,8 @@ class WorkloadReport(Value, kw_only=True):
     pull: PullProgress | None = None
     tunnels: dict[str, str] = {}
     degraded: Annotated[list[Short], Meta(max_length=50)] = []
+    # How many of the wished restarts this container has had.
+    restarts: Count = 0
     # Told once, when the container has ended or is about to be removed.
     logs: LogTail = ""
 
@@ -181,6 +183,8 @@ class ContainerSpec(Value, kw_only=True):
     # Container port -> public port on the proxy server; JSON objects have string keys.
     proxy_port_mapping: dict[str, Port]
     stop_timeout_s: Count = 10
+    # Rises with every restart that is wished: the same container, stopped and started once for each.
+    restarts: Count = 0
 
 
 class Hello(Message, kw_only=True, tag="hello"):

@@ -17,6 +17,7 @@ any_facts = st.builds(
     stopped_by_us=st.booleans(),
     failed=st.booleans(),
     leftovers=st.booleans(),
+    restart_due=st.booleans(),
 )
 
 
@@ -24,7 +25,11 @@ def apply(action: Action, facts: Facts) -> Facts:
     """Return the facts after an action has worked."""
     effects = {
         Action.CREATE: {"container": Container.CREATED, "leftovers": True},
-        Action.START: {"container": Container.RUNNING, "stopped_by_us": False},
+        Action.START: {
+            "container": Container.RUNNING,
+            "stopped_by_us": False,
+            "restart_due": False,
+        },
         Action.OPEN_TUNNELS: {"tunnels_open": True, "any_tunnel": True},
         Action.CLOSE_TUNNELS: {"tunnels_open": False, "any_tunnel": False},
         Action.STOP: {"container": Container.EXITED, "stopped_by_us": True},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 
 from core import clock
 from core.errors import Conflict
@@ -32,16 +33,25 @@ def share_of(node: Node, gpu_count: int) -> tuple[int, int]:
     )
 
 
-def allocate(*, node: Node, workload: Workload, gpu_count: int, disk_gb: int) -> Allocation:
+def allocate(
+    *,
+    node: Node,
+    workload: Workload,
+    gpu_count: int,
+    disk_gb: int,
+    cards: Sequence[str] | None = None,
+) -> Allocation:
     """Hold `gpu_count` free cards (none: the whole CPU node) and disk for a workload.
+
+    `cards` are the UUIDs of the only ones that will do, for a container that was made for them.
 
     The caller holds the node's lock. Raises Conflict `offer_taken`, `disk_too_small`.
     """
-    free = list(
-        Gpu.objects.filter(node=node, present=True)
-        .exclude(allocations__released_at=None, allocations__isnull=False)
-        .order_by("index")[:gpu_count]
-    )
+    found = Gpu.objects.filter(node=node, present=True)
+    if cards is not None:
+        found = found.filter(uuid__in=cards)
+    found = found.exclude(allocations__released_at=None, allocations__isnull=False)
+    free = list(found.order_by("index")[:gpu_count])
     if len(free) < gpu_count or (gpu_count == 0 and is_full(node)):
         raise Conflict("offer_taken", "These GPUs were taken a moment ago. Nothing was charged.")
     if disk_gb > node.disk_gb:

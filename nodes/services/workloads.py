@@ -95,19 +95,48 @@ def wish_workload(*, actor: Actor, workload_id: uuid.UUID, wish: Wish, reason: s
 
 def revise_keys(*, actor: Actor, workload_id: uuid.UUID, ssh_keys: Sequence[str]) -> None:
     """Give a workload other SSH keys; one that runs takes them without a restart. Locks node, workload."""
-    node = Node.objects.lock().get(workloads=workload_id)
-    workload = Workload.objects.lock().get(pk=workload_id)
+    _, workload = _locked(workload_id)
     workload.spec = {**workload.spec, "ssh_keys": list(ssh_keys)}
-    workload.node_generation = _raise_generation(node)
+    _tell(actor, workload, "workload.keys_changed", {"keys": len(ssh_keys)})
+
+
+def restart_workload(*, actor: Actor, workload_id: uuid.UUID) -> Workload:
+    """Wish that a running container is stopped and started once, data kept. Locks node, workload."""
+    _, workload = _locked(workload_id)
+    workload.spec = {**workload.spec, "restarts": workload.spec.get("restarts", 0) + 1}
+    _tell(actor, workload, "workload.restarted", {"restarts": workload.spec["restarts"]})
+    return workload
+
+
+def has_restarted(workload: Workload) -> bool:
+    """Whether the container that the agent saw has had every restart that was wished."""
+    return int(workload.observed.get("restarts", 0)) >= int(workload.spec.get("restarts", 0))
+
+
+def renew_workload(*, actor: Actor, workload_id: uuid.UUID) -> Workload:
+    """Wish for a fresh container instead of the one that is there, which is deleted with its disk.
+
+    Locks node, workload. What is seen of the old one no longer counts.
+    """
+    _, workload = _locked(workload_id)
+    workload.generation += 1
+    workload.observed, workload.observed_state = {}, ""
+    workload.save(update_fields=["generation", "observed", "observed_state"])
+    _tell(actor, workload, "workload.renewed", {"incarnation": workload.generation})
+    return workload
+
+
+def _locked(workload_id: uuid.UUID) -> tuple[Node, Workload]:
+    node = Node.objects.lock().get(workloads=workload_id)
+    return node, Workload.objects.lock().get(pk=workload_id)
+
+
+def _tell(actor: Actor, workload: Workload, verb: str, data: Mapping[str, Any]) -> None:
+    """Save a locked workload's spec as news for its agent."""
+    workload.node_generation = _raise_generation(workload.node)
     workload.save(update_fields=["spec", "node_generation"])
-    audit.record(
-        actor=actor,
-        verb="workload.keys_changed",
-        subject_type="workload",
-        subject_id=workload.pk,
-        data={"keys": len(ssh_keys)},
-    )
-    outbox.publish(WorkloadWished(node_id=str(node.pk)))
+    audit.record(actor=actor, verb=verb, subject_type="workload", subject_id=workload.pk, data=data)
+    outbox.publish(WorkloadWished(node_id=str(workload.node_id)))
 
 
 def last_words(*, workload_id: uuid.UUID) -> WorkloadLog | None:

@@ -15,7 +15,13 @@ from rentals.services.outages import note_probe, pause_billing, resume_billing
 from rentals.services.presenting import describe, rental_actions, ssh_command
 from rentals.services.renting import quote_offer, request_rental, upsert_official_template
 from rentals.services.running_out import use_up
-from rentals.services.steering import end_rental, start_rental, stop_rental
+from rentals.services.steering import (
+    end_rental,
+    recreate_rental,
+    restart_rental,
+    start_rental,
+    stop_rental,
+)
 
 __all__ = [
     "change_keys",
@@ -32,8 +38,10 @@ __all__ = [
     "note_probe",
     "pause_billing",
     "quote_offer",
+    "recreate_rental",
     "rental_actions",
     "request_rental",
+    "restart_rental",
     "resume_billing",
     "set_limits",
     "ssh_command",

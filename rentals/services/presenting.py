@@ -34,6 +34,11 @@ class ActionOut:
     consequence: str
     destroys: bool
 
+    @property
+    def full(self) -> str:
+        """Return the label with its consequence, for who cannot show both."""
+        return f"{self.label}: {self.consequence[:1].lower()}{self.consequence[1:].rstrip('.')}"
+
 
 def describe(rental: Rental) -> Description:
     """Return the label and the sentence of a rental as it is now."""
@@ -190,6 +195,18 @@ def rental_actions(rental: Rental) -> list[ActionOut]:
     hour = money.human_string(rental.compute_rate * money.SECONDS_PER_HOUR)
     never_ran = rental.running_since is None
     known = {
+        Action.RESTART: ActionOut(
+            "restart",
+            "Restart",
+            f"Same container, data kept; unbilled until it answers, then ${hour} an hour.",
+            destroys=False,
+        ),
+        Action.RECREATE: ActionOut(
+            "recreate",
+            "Recreate",
+            f"A fresh container from the image; everything on its {rental.disk_gb} GB is deleted.",
+            destroys=True,
+        ),
         Action.STOP: ActionOut(
             "stop",
             "Stop",

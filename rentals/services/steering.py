@@ -9,15 +9,15 @@ from django.db import transaction
 from accounts.actors import Actor
 from billing import services as billing
 from core import clock
-from core.errors import Conflict, NotFound
+from core.errors import Conflict, Invalid, NotFound
 from nodes import services as nodes
-from nodes.machine import Wish
-from nodes.models import Allocation, Node
+from nodes.machine import NodeStatus, Wish
+from nodes.models import Allocation, Node, Workload
 from nodes.services.capacity import lock_rentable
 from rentals.machine import COMING_UP, Action, State, actions
 from rentals.models import Rental
 from rentals.services.life import reason, stand_still, wind_up
-from rentals.services.meters import hold_compute, hold_storage
+from rentals.services.meters import close_compute, hold_compute, hold_storage
 from rentals.services.moving import is_ending, move
 
 
@@ -58,22 +58,110 @@ def start_rental(*, actor: Actor, rental_id: uuid.UUID) -> Rental:
     """
     rental = _steered(actor, rental_id, Action.START)
     _require_room_to_run(rental)
-    node = Node.objects.lock().get(pk=rental.node_id)
-    held = Allocation.objects.filter(workload=rental.workload_id, released_at=None).exists()
-    if not held:
-        lock_rentable(node.pk)
-    workload = nodes.wish_workload(
-        actor=actor, workload_id=rental.workload_id, wish=Wish.RUNNING, reason="started by renter"
-    )
-    if not held:
-        node.refresh_from_db()
-        nodes.allocate(
-            node=node, workload=workload, gpu_count=rental.gpu_count, disk_gb=rental.disk_gb
-        )
+    _take_machine_again(actor, rental)
     hold_storage(actor, rental)
     hold_compute(actor, rental)
     move(actor, rental, State.STARTING, end=None)
     return rental
+
+
+def _take_machine_again(actor: Actor, rental: Rental, *, any_cards: bool = False) -> Workload:
+    """Wish that a rental runs, on the part of its machine that it still holds or takes again.
+
+    A container keeps the cards that it was made for; only a fresh one may have others.
+    """
+    node = Node.objects.lock().get(pk=rental.node_id)
+    held = Allocation.objects.filter(workload=rental.workload_id, released_at=None).exists()
+    try:
+        if not held:
+            lock_rentable(node.pk)
+        workload = nodes.wish_workload(
+            actor=actor,
+            workload_id=rental.workload_id,
+            wish=Wish.RUNNING,
+            reason="started by renter",
+        )
+        if held:
+            return workload
+        node.refresh_from_db()
+        limits = workload.spec["resource_limits"]
+        allocation = nodes.allocate(
+            node=node,
+            workload=workload,
+            gpu_count=rental.gpu_count,
+            disk_gb=rental.disk_gb,
+            cards=None if any_cards else limits["gpu_uuids"],
+        )
+    except Conflict as taken:
+        raise Conflict(taken.code, _TAKEN.format(node=rental.node.name)) from taken
+    if any_cards:
+        workload.spec = {**workload.spec, "resource_limits": {**limits, **_cards(allocation)}}
+        workload.save(update_fields=["spec"])
+    return workload
+
+
+def _cards(allocation: Allocation) -> dict[str, list[str]]:
+    gpus = [row.gpu for row in allocation.gpus.select_related("gpu").order_by("gpu__index")]
+    return {
+        "gpu_uuids": [gpu.uuid for gpu in gpus],
+        "gpu_indices": [str(gpu.index) for gpu in gpus],
+    }
+
+
+_TAKEN = (
+    "What this rental ran on at {node} is rented to somebody else or away now. Its disk is kept: "
+    "try again later, or rent another machine and end this one. Nothing was charged."
+)
+
+
+@transaction.atomic
+def restart_rental(*, actor: Actor, rental_id: uuid.UUID) -> Rental:
+    """Stop and start the same container, data kept. Work is not billed until it answers again.
+
+    Raises Conflict `action_not_now`, `machine_away`.
+    """
+    rental = _steered(actor, rental_id, Action.RESTART)
+    _require_contact(rental)
+    nodes.restart_workload(actor=actor, workload_id=rental.workload_id)
+    close_compute(actor, rental, None)
+    move(actor, rental, State.STARTING)
+    return rental
+
+
+@transaction.atomic
+def recreate_rental(*, actor: Actor, rental_id: uuid.UUID, confirmed: bool) -> Rental:
+    """Replace the container by a fresh one from the image. Everything on its disk is deleted.
+
+    Address, keys and price stay. Raises Invalid `confirm_data_loss` unless `confirmed`; Conflict as
+    `start_rental` and `restart_rental` do.
+    """
+    rental = _steered(actor, rental_id, Action.RECREATE)
+    if not confirmed:
+        raise Invalid(
+            "confirm_data_loss",
+            f"This deletes everything on the {rental.disk_gb} GB disk. "
+            "Send confirm_data_loss=true when you mean it; a restart keeps the disk.",
+        )
+    if State(rental.state) is State.STOPPED:
+        _require_room_to_run(rental)
+        _take_machine_again(actor, rental, any_cards=True)
+        hold_storage(actor, rental)
+        hold_compute(actor, rental)
+    else:
+        _require_contact(rental)
+        close_compute(actor, rental, None)
+    nodes.renew_workload(actor=actor, workload_id=rental.workload_id)
+    move(actor, rental, State.STARTING, end=None)
+    return rental
+
+
+def _require_contact(rental: Rental) -> None:
+    if rental.node.status == NodeStatus.OFFLINE.value:
+        raise Conflict(
+            "machine_away",
+            f"{rental.node.name} does not answer now and nothing is billed meanwhile. "
+            "Wait until it is back, or end the rental free of charge.",
+        )
 
 
 def _require_room_to_run(rental: Rental) -> None:

@@ -67,6 +67,8 @@ def test_the_whole_way_from_quote_to_bill(scene: Scene) -> None:
     assert running["ports"]["22"] == port
     assert [(a["name"], a["method"], a["url"]) for a in running["actions"]] == [
         ("stop", "POST", path(scene, "stop/")),
+        ("restart", "POST", path(scene, "restart/")),
+        ("recreate", "POST", path(scene, "recreate/")),
         ("end", "POST", path(scene, "end/")),
     ]
     scene.traveller.shift(3600)

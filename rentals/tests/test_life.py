@@ -39,7 +39,7 @@ class Scene:
         self.link = self.agent.connect()
         self.says(WorkloadState.STARTING, WorkloadState.RUNNING)
 
-    def says(self, *states: WorkloadState, **more: str) -> Rental:
+    def says(self, *states: WorkloadState, **more: str | int) -> Rental:
         """The agent reports; everything that follows from it happens."""
         for state in states:
             self.agent.report(self.link, cast.workload_of(self.rental), state, **more)

@@ -100,7 +100,7 @@ def test_running_tells_price_spent_and_what_is_left(scene: Scene) -> None:
         "Usable since 21 Nov, 12:00 UTC. $0.0514 an hour, $0.0514 so far, "
     )
     assert running.sentence.endswith(" days left on your balance.")
-    assert [label for label, _, _ in names(scene.rental)] == ["Stop", "End"]
+    assert [label for label, _, _ in names(scene.rental)] == ["Stop", "Restart", "Recreate", "End"]
     assert names(scene.rental)[1] == ("End", "Deletes the disk and stops every charge.", True)
 
 

@@ -243,3 +243,37 @@ def test_a_container_that_ends_by_itself_can_be_started_again_with_its_disk(site
     rental = site.wait_state(rental_id, "running")
     assert site.ssh(rental, "cat /root/file").stdout == "kept\n"
     end(site, rental_id)
+
+
+def test_a_restart_keeps_the_container_and_recreate_makes_a_fresh_one(site: Platform) -> None:
+    rental_id = site.rent()
+    rental = site.wait_state(rental_id, "running")
+    engine = docker.DockerClient(base_url=site.stack.facts.docker_host)
+
+    def containers() -> list[str]:
+        found = engine.containers.list(all=True, filters={"label": f"dc.rental={rental_id}"})
+        return [str(container.id) for container in found]
+
+    before = containers()
+    site.ssh(rental, "echo kept > /root/file; touch /dev/shm/forgotten")
+    assert site.act(rental_id, "restart").status_code == 200
+    rental = site.wait_state(rental_id, "running")
+    assert site.ssh(rental, "cat /root/file; ls /dev/shm").stdout == "kept\n"
+    assert containers() == before
+
+    refused = site.act(rental_id, "recreate")
+    assert (refused.status_code, refused.json()["code"]) == (400, "confirm_data_loss")
+    body = {"confirm_data_loss": True}
+    answer = site.call("alice", "POST", f"rentals/{rental_id}/recreate/", json=body)
+    assert answer.status_code == 200
+    fresh = site.wait_state(rental_id, "running")
+    assert fresh["ssh"] == rental["ssh"]
+    assert site.ssh(fresh, "ls /root").stdout == ""
+    after = containers()
+    assert (len(after), after == before) == (1, False)
+    # The keys of a fresh container can be changed as those of the first.
+    assert site.act(rental_id, "stop").status_code == 200
+    site.wait_state(rental_id, "stopped")
+    assert site.act(rental_id, "start").status_code == 200
+    assert site.ssh(site.wait_state(rental_id, "running"), "id -un").stdout == "root\n"
+    end(site, rental_id)
