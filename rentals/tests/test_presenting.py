@@ -101,7 +101,7 @@ def test_running_tells_price_spent_and_what_is_left(scene: Scene) -> None:
     )
     assert running.sentence.endswith(" days left on your balance.")
     assert [label for label, _, _ in names(scene.rental)] == ["Stop", "Restart", "Recreate", "End"]
-    assert names(scene.rental)[1] == ("End", "Deletes the disk and stops every charge.", True)
+    assert names(scene.rental)[3] == ("End", "Deletes the disk and stops every charge.", True)
 
 
 @pytest.mark.parametrize(
