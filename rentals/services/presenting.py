@@ -13,6 +13,8 @@ from rentals.machine import Action, State, actions
 from rentals.models import Rental
 from rentals.services.moving import is_ending
 
+CENT = money.NANO // 100
+
 
 @dataclass(frozen=True)
 class Description:
@@ -108,7 +110,7 @@ def _running(rental: Rental) -> Description:
     spent = billing.bill_of(subject_id=rental.pk).total
     parts = [
         f"Usable since {_when(rental.running_since)}. ${money.human_string(hourly)} an hour",
-        f"${money.human_string(spent)} so far",
+        f"${money.human_string(spent)} so far" if spent >= CENT else "under a cent so far",
     ]
     runs_out = billing.balance_of(owner_id=rental.renter_id).runs_out
     if runs_out is not None:

@@ -68,6 +68,7 @@ def test_alice_rents_logs_in_stops_and_sees_a_bill_that_adds_up(site: Platform, 
     page.wait_for_selector("[data-state=stopped]", timeout=30_000)
     page.click("button[value=end]")
     page.wait_for_selector("[data-state=ended]", timeout=30_000)
+    assert not page.locator(".while-live").first.is_visible()
     page.click("text=Explain the bill")
     rows = page.locator("tbody tr").all()
     amounts = [row.locator("td").all_inner_texts() for row in rows]
