@@ -99,6 +99,15 @@ def start_meter(wallet: Account, meter: Meter, *, at: int) -> None:
     redraw(wallet)
 
 
+def shorten(wallet: Account, meter: Meter, *, end: int) -> None:
+    """Let an ended meter of a locked wallet have ended earlier, and pay the difference back."""
+    Transfer.objects.bulk_create(_reversal(meter, end, new_id()))
+    meter.settled = meter.ended = end
+    meter.save(update_fields=["settled", "ended"])
+    wallet.refresh_from_db(fields=["balance"])
+    redraw(wallet)
+
+
 def post_line(wallet_ids: list[int], *, until: int) -> None:
     """Post, in one statement, what locked wallets have used up to `until` or the end of their money.
 

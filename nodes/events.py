@@ -40,8 +40,12 @@ class NodeLost(Event, frozen=True, kw_only=True):
 
 
 class NodeBack(Event, frozen=True, kw_only=True):
-    """A lost node has opened a session again. `first_beat` in epoch seconds."""
+    """A node has opened a session after a gap longer than the offline limit, noticed before or not.
+
+    The gap is [last_beat, first_beat), in epoch seconds.
+    """
 
     topic: ClassVar[str] = "nodes.node_back"
     node_id: str
+    last_beat: int
     first_beat: int

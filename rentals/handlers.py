@@ -23,8 +23,8 @@ def pause_rentals(event: NodeLost) -> None:
 
 
 @on(NodeBack)
-def bill_disks_again(event: NodeBack) -> None:
-    reconcile.resume_node(uuid.UUID(event.node_id), event.first_beat)
+def bill_again(event: NodeBack) -> None:
+    reconcile.bridge_gap(uuid.UUID(event.node_id), event.last_beat, event.first_beat)
 
 
 @on(WalletExhausted)

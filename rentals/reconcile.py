@@ -16,7 +16,7 @@ from accounts.actors import Actor
 from core import clock
 from core.errors import DomainError
 from nodes.machine import NodeStatus, Wish, WorkloadState
-from nodes.models import Workload
+from nodes.models import Node, Workload
 from nodes.services import has_restarted
 from rentals import probing, services
 from rentals.machine import COMING_UP, DISK_KEPT, LIVE, State
@@ -116,7 +116,10 @@ _RENTERS_OWN = frozenset({"image_missing", "image_pull_failed", "container_exite
 
 
 def _watch(rental: Rental, workload: Workload) -> None:
-    if workload.observed_state == WorkloadState.FAILED:
+    if _is_seen_running(rental, workload):
+        seen = clock.to_epoch(workload.observed_at or clock.now())
+        services.resume_billing(actor=Actor.system(), rental_id=rental.pk, at=seen)
+    elif workload.observed_state == WorkloadState.FAILED:
         _fail(rental, workload)
     elif workload.observed_state == WorkloadState.ABSENT:
         services.fail_rental(
@@ -140,6 +143,19 @@ def _go_down(rental: Rental, workload: Workload) -> None:
         or rental.node.status == NodeStatus.OFFLINE.value
     ):
         services.mark_gone(actor=Actor.system(), rental_id=rental.pk)
+
+
+def _is_seen_running(rental: Rental, workload: Workload) -> bool:
+    """Whether a lost machine's agent has reported, since it is back, that this runs."""
+    since, seen = rental.unreachable_since, workload.observed_at
+    return (
+        workload.observed_state == WorkloadState.RUNNING
+        and rental.node.status != NodeStatus.OFFLINE.value
+        and since is not None
+        and seen is not None
+        and seen > since
+        and services.was_lost(rental)
+    )
 
 
 def sweep() -> None:
@@ -168,19 +184,38 @@ def probe_running() -> None:
 
 
 def pause_node(node_id: uuid.UUID, last_beat: int) -> None:
-    """Stop every meter on a lost node at its last beat: nothing is billed that nobody can see."""
+    """Stop every meter on a lost node at its last beat: nothing is billed that nobody can see.
+
+    News of a loss that is over change nothing: `bridge_gap` mends the whole gap.
+    """
+    node = Node.objects.get(pk=node_id)
+    if node.last_beat is not None and clock.to_epoch(node.last_beat) > last_beat:
+        return
+    _pause(node_id, last_beat, None)
+
+
+def _pause(node_id: uuid.UUID, last_beat: int, first_beat: int | None) -> None:
     for rental_id in _on(node_id).values_list("pk", flat=True):
-        services.pause_billing(actor=Actor.system(), rental_id=rental_id, at=last_beat)
+        services.pause_billing(
+            actor=Actor.system(), rental_id=rental_id, at=last_beat, until=first_beat
+        )
     stopping = _on(node_id).filter(state=State.STOPPING.value)
     for rental_id in stopping.values_list("pk", flat=True):
         advance(rental_id)
 
 
-def resume_node(node_id: uuid.UUID, first_beat: int) -> None:
-    """Bill the disks of a node that is back; what should run waits until it answers (`note_probe`)."""
-    lost = _on(node_id).exclude(state=State.RUNNING.value).filter(unreachable_since__isnull=False)
-    for rental_id in lost.values_list("pk", flat=True):
-        services.resume_billing(actor=Actor.system(), rental_id=rental_id, at=first_beat)
+def bridge_gap(node_id: uuid.UUID, last_beat: int, first_beat: int) -> None:
+    """Take [last_beat, first_beat) of a node that is back off every bill, whoever noticed it when.
+
+    Disks cost again from its first beat, and so does what its agent sees running. What it does not see
+    running waits until it does, and what had stopped to answer before until it answers (`note_probe`).
+    """
+    _pause(node_id, last_beat, first_beat)
+    for rental in _on(node_id).filter(unreachable_since__isnull=False):
+        workload = Workload.objects.get(pk=rental.workload_id)
+        runs = workload.observed_state == WorkloadState.RUNNING
+        if rental.state != State.RUNNING or (runs and services.was_lost(rental)):
+            services.resume_billing(actor=Actor.system(), rental_id=rental.pk, at=first_beat)
 
 
 def _on(node_id: uuid.UUID) -> RentalQuerySet:

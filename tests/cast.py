@@ -12,7 +12,7 @@ from accounts import services as accounts
 from accounts.actors import Actor
 from accounts.models import User
 from billing import services as billing
-from core import money
+from core import clock, money
 from core.ids import new_id
 from hostagent.protocol import (
     GpuFacts,
@@ -145,6 +145,10 @@ class ProtocolAgent:
         assert isinstance(welcome, Welcome)
         self.epoch = welcome.epoch
         return link
+
+    def beat(self) -> None:
+        """Let the gateway write that it has heard this machine now."""
+        nodes.record_beats(beats={(self.node_id, self.epoch): clock.epoch()})
 
     def report(
         self, link: gateway.AgentLink, workload: Workload, state: WorkloadState, **more: object

@@ -8,7 +8,13 @@ from billing.services.deposits import (
     owed_by,
     request_deposit,
 )
-from billing.services.meters import close_meter, open_meter, roll_up, sweep_exhausted
+from billing.services.meters import (
+    close_meter,
+    open_meter,
+    roll_up,
+    sweep_exhausted,
+    take_back,
+)
 from billing.services.statements import (
     Bill,
     BillLine,
@@ -51,6 +57,7 @@ __all__ = [
     "roll_up",
     "statement_of",
     "sweep_exhausted",
+    "take_back",
     "used_up_at",
     "verify_ledger",
 ]

@@ -78,6 +78,35 @@ def close_meter(*, actor: Actor, meter_id: uuid.UUID, at: int | None = None) -> 
     # No further than this change of the line: what is not posted need not be paid back.
     ledger.settle(wallet, until=end, ends={meter_id: end})
     meter.refresh_from_db()
+    _record_closed(actor, meter)
+    announce(wallet.owner_id)
+    return meter
+
+
+@transaction.atomic
+def take_back(*, actor: Actor, subject_id: uuid.UUID, since: int, until: int | None = None) -> int:
+    """Pay back what ended meters of a subject have billed from `since` (epoch seconds) on; return how many.
+
+    For an outage that is learned of after its meters had ended. Meters that began at `until`, when the
+    outage was over, are none of its business. Repeating it changes nothing.
+    """
+    late = Meter.objects.filter(subject_id=subject_id, ended__gt=since, started__lt=F("ended"))
+    if until is not None:
+        late = late.filter(started__lt=until)
+    done = 0
+    for meter_id, wallet_id in list(late.order_by("pk").values_list("pk", "wallet_id")):
+        wallet = ledger.lock_wallet(wallet_id)
+        meter = Meter.objects.select_related("wallet", "payee").get(pk=meter_id)
+        if meter.ended is None or max(meter.started, since) >= meter.ended:
+            continue
+        ledger.shorten(wallet, meter, end=max(meter.started, since))
+        _record_closed(actor, meter)
+        announce(wallet.owner_id)
+        done += 1
+    return done
+
+
+def _record_closed(actor: Actor, meter: Meter) -> None:
     audit.record(
         actor=actor,
         verb="meter.closed",
@@ -85,8 +114,6 @@ def close_meter(*, actor: Actor, meter_id: uuid.UUID, at: int | None = None) -> 
         subject_id=meter.pk,
         data={"kind": meter.kind, "for": str(meter.subject_id), "at": meter.ended},
     )
-    announce(wallet.owner_id)
-    return meter
 
 
 def roll_up(*, chunk: int = 500) -> int:

@@ -95,7 +95,7 @@ def _replace_session(
 
 def _welcome(node: Node, key: NodeKey, hello: Hello, gateway: str) -> Welcome:
     now = clock.now()
-    was = NodeStatus(node.status)
+    was, heard = NodeStatus(node.status), node.last_beat or now
     node.epoch += 1
     node.agent_version = hello.agent_version
     node.checks = [msgspec.to_builtins(check) for check in hello.checks]
@@ -109,8 +109,10 @@ def _welcome(node: Node, key: NodeKey, hello: Hello, gateway: str) -> Welcome:
     record_observed(node_id=str(node.pk), epoch=node.epoch, reports=hello.observed)
     node.refresh_from_db()
     refresh_offer(node)
-    if was is NodeStatus.OFFLINE:
-        outbox.publish(NodeBack(node_id=str(node.pk), first_beat=clock.to_epoch(now)))
+    # Whoever should have noticed the silence may have been silent too.
+    if was is NodeStatus.OFFLINE or (now - heard).total_seconds() >= settings.DC.offline_seconds:
+        last, first = clock.to_epoch(heard), clock.to_epoch(now)
+        outbox.publish(NodeBack(node_id=str(node.pk), last_beat=last, first_beat=first))
     audit.record(
         actor=Actor.of_agent(node.pk, node.name),
         verb="node.session_opened",
@@ -141,7 +143,8 @@ def record_beats(*, beats: Mapping[tuple[str, int], float]) -> None:
 
     Args:
         beats: (node id, epoch) -> epoch seconds of the last beat. Beats of a fenced epoch, and beats
-            older than what is written, change nothing.
+            older than what is written, change nothing. A lost node comes back by a session, not by a beat:
+            its gap must keep its beginning.
     """
     if not beats:
         return
@@ -152,12 +155,15 @@ def record_beats(*, beats: Mapping[tuple[str, int], float]) -> None:
         [beats[key] for key in keys],
     )
     with connection.cursor() as cursor:
-        for table, node_column in (("nodes_node", "id"), ("nodes_agentsession", "node_id")):
+        for table, node_column, also in (
+            ("nodes_node", "id", "AND t.status <> 'offline'"),
+            ("nodes_agentsession", "node_id", ""),
+        ):
             cursor.execute(
                 f"UPDATE {table} AS t SET last_beat = to_timestamp(b.at) "  # noqa: S608  # constants
                 "FROM unnest(%s::uuid[], %s::bigint[], %s::float8[]) AS b(node, epoch, at) "
                 f"WHERE t.{node_column} = b.node AND t.epoch = b.epoch "
-                "AND t.last_beat < to_timestamp(b.at)",
+                f"AND t.last_beat < to_timestamp(b.at) {also}",
                 columns,
             )
     _revive([key[0] for key in keys])

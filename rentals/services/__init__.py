@@ -11,7 +11,7 @@ from rentals.services.life import (
     mark_stopped,
 )
 from rentals.services.limits import enforce_limits, set_limits
-from rentals.services.outages import note_probe, pause_billing, resume_billing
+from rentals.services.outages import note_probe, pause_billing, resume_billing, was_lost
 from rentals.services.presenting import describe, rental_actions, ssh_command
 from rentals.services.renting import quote_offer, request_rental, upsert_official_template
 from rentals.services.running_out import use_up
@@ -49,4 +49,5 @@ __all__ = [
     "stop_rental",
     "upsert_official_template",
     "use_up",
+    "was_lost",
 ]

@@ -9,6 +9,7 @@ from django.db import transaction
 
 from accounts.actors import Actor
 from audit import services as audit
+from billing import services as billing
 from core import clock
 from rentals.machine import State
 from rentals.models import Rental
@@ -19,11 +20,22 @@ MISSES_UNTIL_UNREACHABLE = 2
 
 
 @transaction.atomic
-def pause_billing(*, actor: Actor, rental_id: uuid.UUID, at: int) -> None:
-    """Stop the meters of a rental at `at` (epoch seconds), the last good sign of life of its machine."""
+def pause_billing(*, actor: Actor, rental_id: uuid.UUID, at: int, until: int | None = None) -> None:
+    """Stop the meters of a rental at `at` (epoch seconds), the last good sign of life of its machine.
+
+    What ended after `at`, say because its renter stopped it before anybody knew, is paid back too. Meters
+    that began at `until`, when the outage was over, go on.
+    """
     rental = lock_rental(rental_id)
-    costs = rental.compute_meter_id or rental.storage_meter_id
-    if rental.unreachable_since is not None or not costs:
+    if rental.unreachable_since is None:
+        pause_locked(actor, rental, at, until)
+
+
+def pause_locked(actor: Actor, rental: Rental, at: int, until: int | None = None) -> None:
+    """Do it to a locked rental, whose node may be locked and whose wallet is not."""
+    billing.take_back(actor=actor, subject_id=rental.pk, since=at, until=until)
+    lines = billing.bill_of(subject_id=rental.pk).lines
+    if not any(line.ended is None and (until is None or line.started < until) for line in lines):
         return
     stop_meters(actor, rental, at)
     rental.unreachable_since = clock.from_epoch(at)
@@ -42,6 +54,11 @@ def resume_billing(*, actor: Actor, rental_id: uuid.UUID, at: int) -> None:
     rental.save(update_fields=["unreachable_since", "missed_probes"])
     open_meters(actor, rental, at)
     _record(actor, rental, "rental.reachable", at)
+
+
+def was_lost(rental: Rental) -> bool:
+    """Whether what is unreachable is so because its machine was lost, and not because it did not answer."""
+    return rental.missed_probes < MISSES_UNTIL_UNREACHABLE
 
 
 def _record(actor: Actor, rental: Rental, verb: str, at: int) -> None:

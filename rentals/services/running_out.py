@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import uuid
 
+from django.conf import settings
 from django.db import transaction
 
 from accounts.actors import Actor
 from audit import services as audit
 from billing import services as billing
+from core import clock
 from nodes.models import Node
 from rentals.machine import State
 from rentals.models import Rental, RentalQuerySet
 from rentals.services.life import reason, stand_still, wind_up
 from rentals.services.meters import release_reserve
 from rentals.services.moving import announce, is_ending, lock_rental
+from rentals.services.outages import pause_locked
 
 
 def use_up(*, actor: Actor, owner_id: uuid.UUID) -> None:
@@ -40,18 +43,34 @@ def _of(owner_id: uuid.UUID) -> RentalQuerySet:
 def _locked(rental_id: uuid.UUID) -> tuple[Rental, int | None]:
     """Lock a rental, its node and its wallet, in that order; return since when the wallet is used up."""
     rental = lock_rental(rental_id)
-    Node.objects.lock().get(pk=rental.node_id)
+    # Read again under its lock: a beat may have come since.
+    rental.node = Node.objects.lock().get(pk=rental.node_id)
     return rental, billing.used_up_at(owner_id=rental.renter_id)
 
 
 @transaction.atomic
 def _stop(actor: Actor, rental_id: uuid.UUID) -> None:
     rental, at = _locked(rental_id)
-    if State(rental.state) is State.RUNNING and at is not None:
+    if at is None or _unheard(actor, rental):
+        return
+    if State(rental.state) is State.RUNNING:
         end = reason(
             "renter", "balance_used_up", "Your balance is used up. The disk is kept for now."
         )
         stand_still(actor, rental, end, at)
+
+
+def _unheard(actor: Actor, rental: Rental) -> bool:
+    """Whether nobody has heard of a locked rental's machine: then it may have used up nothing at all.
+
+    A lost machine's meters are stopped at its last beat, which gives money back. One that is only
+    suspected decides itself soon, and costs nothing meanwhile: there is no money left to burn.
+    """
+    beat = rental.node.last_beat
+    silence = (clock.now() - beat).total_seconds() if beat is not None else 0.0
+    if silence >= settings.DC.offline_seconds and rental.unreachable_since is None and beat:
+        pause_locked(actor, rental, clock.to_epoch(beat))
+    return silence >= settings.DC.suspect_seconds
 
 
 @transaction.atomic
@@ -78,6 +97,8 @@ def _free_reserves(actor: Actor, owner_id: uuid.UUID) -> bool:
 def _let_go(actor: Actor, rental_id: uuid.UUID) -> None:
     rental, at = _locked(rental_id)
     if State(rental.state) is State.ENDED or is_ending(rental) or at is None:
+        return
+    if _unheard(actor, rental):
         return
     end = reason(
         "renter",

@@ -51,8 +51,9 @@ class Scene:
         return self.rental
 
     def pass_time(self, seconds: int) -> Rental:
-        """Let time pass, and the clock's tasks run once at its end."""
+        """Let time pass with the machine beating, and the clock's tasks run once at its end."""
         self.traveller.shift(seconds)
+        self.agent.beat()
         reconcile.enforce_limits()
         billing.sweep_exhausted()
         self.drain()

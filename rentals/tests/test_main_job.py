@@ -52,6 +52,7 @@ def test_a_rental_goes_from_reserved_to_running_to_ended_and_the_bill_adds_up(
         rental, agent = running_rental(drain)
         assert rental.state == "running"
         traveller.shift(3600)
+        agent.beat()
         alice = accounts.actor_of(rental.renter)
         services.end_rental(actor=alice, rental_id=rental.pk)
         link = agent.connect()
