@@ -78,6 +78,7 @@ class Environment(BaseSettings):
     settle_horizon_seconds: int = Field(60, ge=0)
     quote_seconds: int = Field(120, ge=1)
     probe_seconds: float = Field(30, gt=0)
+    reserve_deadline_seconds: float = Field(120, gt=0)
     pull_deadline_seconds: float = Field(1200, gt=0)
     start_deadline_seconds: float = Field(120, gt=0)
     stop_deadline_seconds: float = Field(60, gt=0)

@@ -82,6 +82,8 @@ def rental_out(rental: Rental) -> dict[str, Any]:
         "price": price_out(rental.compute_rate, rental.storage_rate),
         "pull": {"current": told.pull_current, "total": told.pull_total},
         "created_at": rental.created_at,
+        "phase_since": rental.phase_since,
+        "phase_deadline": services.deadline_of(rental),
         "ends_at": rental.ends_at,
         "spend_cap": None if rental.spend_cap is None else money.decimal_string(rental.spend_cap),
         "running_since": rental.running_since,
@@ -248,6 +250,25 @@ class RentalLogsView(APIView):
     def get(self, request: Request, rental_id: uuid.UUID) -> Response:
         kept = nodes.last_words(workload_id=_mine(request, rental_id).workload_id)
         return Response({"text": kept.text if kept else "", "at": kept.at if kept else None})
+
+
+class RentalTimelineView(APIView):
+    """Everything that happened to it, oldest first, with who did it; codes are in docs/reasons.md."""
+
+    @extend_schema(responses=OpenApiTypes.OBJECT)
+    def get(self, request: Request, rental_id: uuid.UUID) -> Response:
+        return Response(
+            [
+                {
+                    "at": step.at,
+                    "event": step.verb,
+                    "words": step.words,
+                    "actor": {"kind": step.by, "name": step.who},
+                    "reason": step.reason,
+                }
+                for step in services.timeline(_mine(request, rental_id))
+            ]
+        )
 
 
 class RentalBillView(APIView):

@@ -9,6 +9,11 @@ urlpatterns = [
     path("rentals/<uuid:rental_id>/", api.RentalView.as_view(), name="api_rental"),
     path("rentals/<uuid:rental_id>/bill/", api.RentalBillView.as_view(), name="api_rental_bill"),
     path("rentals/<uuid:rental_id>/logs/", api.RentalLogsView.as_view(), name="api_rental_logs"),
+    path(
+        "rentals/<uuid:rental_id>/timeline/",
+        api.RentalTimelineView.as_view(),
+        name="api_rental_timeline",
+    ),
     path("rentals/<uuid:rental_id>/keys/", api.RentalKeysView.as_view(), name="api_rental_keys"),
     path(
         "rentals/<uuid:rental_id>/limits/",

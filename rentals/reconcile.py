@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import uuid
 
-from django.conf import settings
 from django.db import DatabaseError
 
 from accounts.actors import Actor
@@ -18,9 +17,10 @@ from core.errors import DomainError
 from nodes.machine import NodeStatus, Wish, WorkloadState
 from nodes.models import Node, Workload
 from nodes.services import has_restarted
-from rentals import probing, services
+from rentals import probing, reasons, services
 from rentals.machine import COMING_UP, DISK_KEPT, LIVE, State
 from rentals.models import Rental, RentalQuerySet
+from rentals.services.life import deadline_of
 from rentals.services.presenting import ssh_port
 
 log = logging.getLogger(__name__)
@@ -62,7 +62,6 @@ def _come_up(rental: Rental, workload: Workload, patience: float) -> None:
         services.fail_rental(
             actor=system,
             rental_id=rental.pk,
-            party="platform",
             code="tunnel_refused",
             message="Your public address could not be opened on our side. Rent again for another one.",
         )
@@ -70,7 +69,6 @@ def _come_up(rental: Rental, workload: Workload, patience: float) -> None:
         services.fail_rental(
             actor=system,
             rental_id=rental.pk,
-            party="host",
             code=f"{rental.state}_timeout",
             message=f"{rental.node.name} took too long ({rental.state}).",
         )
@@ -95,24 +93,18 @@ def _waited(rental: Rental) -> float:
 
 
 def _overdue(rental: Rental) -> bool:
-    starting = rental.state == State.STARTING
-    limit = settings.DC.start_deadline_seconds if starting else settings.DC.pull_deadline_seconds
-    return _waited(rental) > limit
+    deadline = deadline_of(rental)
+    return deadline is not None and clock.now() > deadline
 
 
 def _fail(rental: Rental, workload: Workload) -> None:
-    code = str(workload.observed.get("code") or "start_failed")
     services.fail_rental(
         actor=Actor.system(),
         rental_id=rental.pk,
-        party="renter" if code in _RENTERS_OWN else "host",
-        code=code,
+        code=str(workload.observed.get("code") or reasons.UNKNOWN),
         message=str(workload.observed.get("message") or "The container could not be started."),
         at=clock.to_epoch(workload.observed_at) if workload.observed_at else None,
     )
-
-
-_RENTERS_OWN = frozenset({"image_missing", "image_pull_failed", "container_exited", "oom_killed"})
 
 
 def _watch(rental: Rental, workload: Workload) -> None:
@@ -125,7 +117,6 @@ def _watch(rental: Rental, workload: Workload) -> None:
         services.fail_rental(
             actor=Actor.system(),
             rental_id=rental.pk,
-            party="host",
             code="host_removed",
             message=f"{rental.node.name} removed the container.",
             at=clock.to_epoch(workload.observed_at) if workload.observed_at else None,

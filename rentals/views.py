@@ -15,8 +15,6 @@ from django.views.decorators.http import require_POST
 from accounts import services as accounts
 from accounts.actors import Actor
 from accounts.services import actor_of_request
-from audit import services as audit
-from audit.models import AuditEvent
 from billing import services as billing
 from core import clock, money
 from core.errors import Invalid, NotFound
@@ -32,21 +30,6 @@ VERBS = {
     "start": services.start_rental,
     "restart": services.restart_rental,
     "end": services.end_rental,
-}
-# The audit log's verbs in the words of the page.
-STEPS = {
-    "rental.reserved": "Reserved",
-    "rental.pulling": "Downloading the image",
-    "rental.starting": "Starting",
-    "rental.running": "Running",
-    "rental.limited": "Limits changed",
-    "rental.cap_near": "Four fifths of the cap are used",
-    "rental.reserve_used": "The disk now lives on its reserve",
-    "rental.unreachable": "Not answering; the meter stopped",
-    "rental.reachable": "Answering again",
-    "rental.stopping": "Stopping",
-    "rental.stopped": "Stopped, disk kept",
-    "rental.ended": "Ended",
 }
 
 
@@ -98,10 +81,6 @@ def quote(request: HttpRequest, quote_id: uuid.UUID) -> HttpResponse:
     return render(request, "rentals/quote.html", context)
 
 
-def _step(event: AuditEvent) -> dict[str, Any]:
-    return {"at": event.at, "what": STEPS.get(event.verb, event.verb), "who": event.actor_label}
-
-
 def _instance(rental: Rental) -> dict[str, Any]:
     balance = billing.balance_of(owner_id=rental.renter_id)
     bill = billing.bill_of(subject_id=rental.pk)
@@ -117,7 +96,7 @@ def _instance(rental: Rental) -> dict[str, Any]:
         "available": money.decimal_string(balance.available),
         "actions": services.rental_actions(rental),
         "logs": nodes.last_words(workload_id=rental.workload_id),
-        "timeline": [_step(event) for event in audit.timeline(subject_id=rental.pk)],
+        "timeline": services.timeline(rental),
         "origin": settings.DC.public_url,
     }
 

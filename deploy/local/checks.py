@@ -19,6 +19,7 @@ SCHEMAS = {
     "docs/api/v1.yaml": (*MANAGE, "spectacular", "--file"),
     "docs/protocol.schema.json": (*MANAGE, "protocol_schema", "--file"),
     "docs/states.md": (*MANAGE, "state_diagrams", "--file"),
+    "docs/reasons.md": (*MANAGE, "reason_catalogue", "--file"),
 }
 CHECKS = {
     "ruff": ("ruff", "check", "."),

@@ -2,6 +2,7 @@
 
 from rentals.services.keys import change_keys
 from rentals.services.life import (
+    deadline_of,
     fail_rental,
     lose_disk,
     mark_gone,
@@ -22,9 +23,11 @@ from rentals.services.steering import (
     start_rental,
     stop_rental,
 )
+from rentals.services.timeline import timeline
 
 __all__ = [
     "change_keys",
+    "deadline_of",
     "describe",
     "end_rental",
     "enforce_limits",
@@ -47,6 +50,7 @@ __all__ = [
     "ssh_command",
     "start_rental",
     "stop_rental",
+    "timeline",
     "upsert_official_template",
     "use_up",
     "was_lost",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import uuid
 
+from django.conf import settings
 from django.db import transaction
 
 from accounts.actors import Actor
@@ -11,19 +13,37 @@ from core import clock
 from nodes import services as nodes
 from nodes.machine import Wish
 from nodes.models import Workload
+from rentals import reasons
 from rentals.machine import DISK_KEPT, State
 from rentals.models import Rental
 from rentals.services.meters import close_compute, close_storage, open_meters
 from rentals.services.moving import announce, is_ending, lock_rental, move
 
-# Ends that leave nothing behind which could be started again.
-DISK_GONE = frozenset({"host_removed"})
 
-
-def reason(party: str, code: str, message: str) -> dict[str, str]:
+def reason(code: str, message: str) -> dict[str, str]:
     """Return why something ended: whose doing, a stable code, words, whose fault, what was given back."""
-    fault = {"host": "host", "platform": "platform"}.get(party, "none")
-    return {"party": party, "code": code, "message": message, "fault": fault, "refund": "0.00"}
+    found = reasons.known(code)
+    return {
+        "party": found.party,
+        "code": found.code,
+        "message": message,
+        "fault": found.fault,
+        "refund": "0.00",
+    }
+
+
+def deadline_of(rental: Rental) -> dt.datetime | None:
+    """Return until when a rental's phase must be over; None for a phase that may last."""
+    env = settings.DC
+    limits = {
+        State.REQUESTED: env.reserve_deadline_seconds,
+        State.RESERVED: env.reserve_deadline_seconds,
+        State.PULLING: env.pull_deadline_seconds,
+        State.STARTING: env.start_deadline_seconds,
+        State.STOPPING: env.stop_deadline_seconds,
+    }
+    seconds = limits.get(State(rental.state))
+    return None if seconds is None else rental.phase_since + dt.timedelta(seconds=seconds)
 
 
 def stand_still(actor: Actor, rental: Rental, end: dict[str, str], at: int | None) -> None:
@@ -57,7 +77,6 @@ def fail_rental(
     *,
     actor: Actor,
     rental_id: uuid.UUID,
-    party: str,
     code: str,
     message: str,
     at: int | None = None,
@@ -70,8 +89,8 @@ def fail_rental(
     rental = lock_rental(rental_id)
     if State(rental.state) in {State.STOPPING, State.STOPPED, State.ENDED}:
         return
-    end = reason(party, code, message)
-    if rental.running_since is not None and code not in DISK_GONE:
+    end = reason(code, message)
+    if rental.running_since is not None and reasons.known(code).disk != "deleted":
         stand_still(actor, rental, end, at)
     else:
         wind_up(actor, rental, end, at)
@@ -82,7 +101,7 @@ def lose_disk(*, actor: Actor, rental_id: uuid.UUID, at: int) -> None:
     """End a rental that stands still and whose container is gone since `at` (epoch seconds)."""
     rental = lock_rental(rental_id)
     if State(rental.state) in DISK_KEPT and not is_ending(rental):
-        gone = reason("host", "host_removed", f"{rental.node.name} removed the container.")
+        gone = reason("host_removed", f"{rental.node.name} removed the container.")
         wind_up(actor, rental, gone, at)
 
 

@@ -69,7 +69,7 @@ def enforce_limits(*, actor: Actor, rental_id: uuid.UUID) -> None:
         return
     now = clock.epoch()
     if rental.ends_at is not None and clock.to_epoch(rental.ends_at) <= now:
-        end = reason("renter", "end_reached", "It reached the end that you set. The disk is kept.")
+        end = reason("end_reached", "It reached the end that you set. The disk is kept.")
         stand_still(actor, rental, end, clock.to_epoch(rental.ends_at))
     elif rental.spend_cap is not None:
         _enforce_cap(actor, rental, rental.spend_cap, now)
@@ -81,7 +81,7 @@ def _enforce_cap(actor: Actor, rental: Rental, cap: int, now: int) -> None:
     if bill.total >= cap:
         # The last second that still fits: what is above the cap is taken back.
         at = now + (cap - bill.total) // rate if rate else now
-        end = reason("renter", "cap_reached", "It reached the cap that you set. The disk is kept.")
+        end = reason("cap_reached", "It reached the cap that you set. The disk is kept.")
         stand_still(actor, rental, end, at)
     elif bill.total * 100 >= cap * WARN_PERCENT and rental.cap_warned_at is None:
         rental.cap_warned_at = clock.now()

@@ -54,9 +54,7 @@ def _stop(actor: Actor, rental_id: uuid.UUID) -> None:
     if at is None or _unheard(actor, rental):
         return
     if State(rental.state) is State.RUNNING:
-        end = reason(
-            "renter", "balance_used_up", "Your balance is used up. The disk is kept for now."
-        )
+        end = reason("balance_used_up", "Your balance is used up. The disk is kept for now.")
         stand_still(actor, rental, end, at)
 
 
@@ -101,7 +99,6 @@ def _let_go(actor: Actor, rental_id: uuid.UUID) -> None:
     if _unheard(actor, rental):
         return
     end = reason(
-        "renter",
         "disk_unpaid",
         "Your balance and the disk's reserve were used up; the disk is gone.",
     )

@@ -44,7 +44,7 @@ def _steered(actor: Actor, rental_id: uuid.UUID, action: Action) -> Rental:
 def stop_rental(*, actor: Actor, rental_id: uuid.UUID) -> Rental:
     """Stop the machine and keep the disk. Compute is billed up to this instant."""
     rental = _steered(actor, rental_id, Action.STOP)
-    end = reason("renter", "stopped_by_renter", "You stopped it.")
+    end = reason("stopped_by_renter", "You stopped it.")
     stand_still(actor, rental, end, None)
     return rental
 
@@ -179,8 +179,8 @@ def end_rental(*, actor: Actor, rental_id: uuid.UUID) -> Rental:
     """End a rental and delete its disk. Everything is billed up to this instant, and no further."""
     rental = _steered(actor, rental_id, Action.END)
     if rental.state in COMING_UP and rental.running_since is None:
-        end = reason("renter", "cancelled", "You cancelled it before it was usable. No charge.")
+        end = reason("cancelled", "You cancelled it before it was usable. No charge.")
     else:
-        end = reason("renter", "ended_by_renter", "You ended it.")
+        end = reason("ended_by_renter", "You ended it.")
     wind_up(actor, rental, end, None)
     return rental

@@ -18,7 +18,7 @@ from core.ids import new_id
 from hostagent.protocol import WorkloadState
 from nodes.machine import NodeStatus
 from nodes.models import Allocation, Node, PortLease
-from rentals import probing, reconcile, services, tasks
+from rentals import probing, reasons, reconcile, services, tasks
 from rentals.models import Rental
 from rentals.tests.test_life import Scene
 from tests import cast
@@ -128,11 +128,12 @@ def test_an_address_that_frps_refuses_is_the_platforms_fault(coming: Coming) -> 
 
 @pytest.mark.parametrize(
     ("code", "party"),
-    [("image_missing", "renter"), ("oom_killed", "renter"), ("engine_error", "host"), ("", "host")],
+    [("image_missing", "renter"), ("oom_killed", "renter"), ("of_tomorrow", "host"), ("", "host")],
 )
 def test_a_failure_names_whose_it_is(coming: Coming, code: str, party: str) -> None:
     coming.says(WorkloadState.FAILED, code=code)
-    assert coming.end() == ("stopping", code or "start_failed", party)
+    known = code if code in reasons.CATALOGUE else "start_failed"
+    assert coming.end() == ("stopping", known, party)
     assert (coming.now().end or {})["message"] == "The container could not be started."
 
 
@@ -156,7 +157,7 @@ def test_what_has_come_down_cannot_fail_any_more(running: Coming) -> None:
 
     def fail() -> None:
         services.fail_rental(
-            actor=Actor.system(), rental_id=running.rental.pk, party="host", code="x", message="x"
+            actor=Actor.system(), rental_id=running.rental.pk, code="x", message="x"
         )
 
     fail()

@@ -11,6 +11,7 @@ from tests.architecture.tree import ROOT
 
 GENERATED = {
     "docs/states.md": "state_diagrams",
+    "docs/reasons.md": "reason_catalogue",
     "docs/protocol.schema.json": "protocol_schema",
     "docs/api/v1.yaml": "spectacular",
 }

@@ -1,0 +1,83 @@
+"""Everything that happened to a rental, with who did it, in words. Read from the audit log alone."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from audit import services as audit
+from audit.models import AuditEvent
+from core import money
+from nodes.machine import WorkloadState
+from rentals.models import Rental
+
+
+@dataclass(frozen=True)
+class Step:
+    """One event: `by` is renter, staff, machine or platform, `who` its name."""
+
+    at: dt.datetime
+    verb: str
+    words: str
+    by: str
+    who: str
+    reason: dict[str, str] | None
+
+
+WORDS = {
+    "rental.reserved": "Reserved",
+    "rental.pulling": "Downloading the image",
+    "rental.starting": "Starting",
+    "rental.running": "Running",
+    "rental.limited": "Limits changed",
+    "rental.cap_near": "Four fifths of the cap are used",
+    "rental.reserve_used": "The disk now lives on its reserve",
+    "rental.unreachable": "Not answering; the meter stopped",
+    "rental.reachable": "Answering again",
+    "rental.stopping": "Stopping",
+    "rental.stopped": "Stopped, disk kept",
+    "rental.ended": "Ended",
+    "workload.keys_changed": "SSH keys changed",
+    "workload.restarted": "Restart asked for",
+    "workload.renewed": "A fresh container asked for; what was on the disk is deleted",
+}
+# What the machine itself says that a renter wants to know; the rest is told by the rental's own moves.
+_SEEN = {
+    WorkloadState.STOPPED.value: "The container has stopped",
+    WorkloadState.FAILED.value: "The container has failed",
+    WorkloadState.ABSENT.value: "Container and disk are gone from the machine",
+}
+_ROLES = {"user": "renter", "staff": "staff", "agent": "machine", "system": "platform"}
+
+
+def timeline(rental: Rental) -> list[Step]:
+    """Return what happened to a rental and to its container, oldest first."""
+    events = audit.timeline(subject_id=rental.pk) + audit.timeline(subject_id=rental.workload_id)
+    steps = [_step(event) for event in sorted(events, key=lambda event: (event.at, event.pk))]
+    return [step for step in steps if step is not None]
+
+
+def _step(event: AuditEvent) -> Step | None:
+    if event.verb == "workload.observed":
+        words = _SEEN.get(event.data.get("state", ""), "")
+    else:
+        words = WORDS.get(event.verb, "")
+    if not words:
+        return None
+    end = event.data.get("end") if event.verb in {"rental.stopping", "rental.ended"} else None
+    more = _MORE.get(event.verb)
+    if end:
+        words = f"{words}: {end['message']}"
+    elif more:
+        words = f"{words}: {more(event.data)}"
+    by = _ROLES.get(event.actor_kind, event.actor_kind)
+    return Step(event.at, event.verb, words, by, event.actor_label, end)
+
+
+def _near(data: Mapping[str, Any]) -> str:
+    return f"${money.human_string(data['spent'])} of ${money.human_string(data['cap'])}"
+
+
+_MORE: dict[str, Callable[[Mapping[str, Any]], str]] = {"rental.cap_near": _near}
