@@ -38,6 +38,12 @@ class Template(models.Model):
         return self.name
 
 
+class QuoteQuerySet(models.QuerySet["Quote"]):
+    def lock(self) -> Self:
+        """Lock quotes, so that two requests with different keys cannot both rent one."""
+        return self.select_for_update(no_key=True, of=("self",)).order_by("pk")
+
+
 class Quote(models.Model):
     """A price shown to one person, honoured until it expires. Rates in nano-units per second."""
 
@@ -51,6 +57,8 @@ class Quote(models.Model):
     storage_rate = models.BigIntegerField()
     created_at = models.DateTimeField()
     expires_at = models.DateTimeField()
+
+    objects = QuoteQuerySet.as_manager()
 
     def __str__(self) -> str:
         return f"quote {self.pk}"

@@ -118,7 +118,8 @@ def request_rental(
 
 def _valid_quote(actor: Actor, quote_id: uuid.UUID) -> Quote:
     quote = (
-        Quote.objects.select_related("offer", "template")
+        Quote.objects.lock()
+        .select_related("offer", "template")
         .filter(pk=quote_id, user_id=actor.user_id)
         .first()
     )

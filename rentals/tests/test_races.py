@@ -82,6 +82,36 @@ def test_eight_clicks_with_one_key_make_one_rental() -> None:
     assert len(found) == Rental.objects.count() == 1
 
 
+def test_one_quote_clicked_with_four_keys_makes_one_rental_and_three_clear_refusals() -> None:
+    cast.proxy_server()
+    _, offer = cast.machine(cast.person("bob"), gpus=4)
+    alice = cast.person("alice", usd=50)
+    accounts.add_ssh_key(actor=alice, name="k", public_key=cast.public_ssh_key())
+    quote = services.quote_offer(
+        actor=alice, offer_id=offer.pk, template_id=cast.template().pk, gpu_count=1
+    )
+    start = Barrier(4)
+
+    def rent(number: int) -> str:
+        start.wait()
+        try:
+            services.request_rental(
+                actor=alice, quote_id=quote.pk, ssh_key_ids=None, idempotency_key=f"key {number}"
+            )
+        except Conflict as refused:
+            return refused.code
+        finally:
+            connection.close()
+        return "rented"
+
+    with ThreadPoolExecutor(4) as pool:
+        outcomes = Counter(pool.map(rent, range(4)))
+    assert outcomes == {"rented": 1, "quote_used": 3}
+    assert Rental.objects.count() == Allocation.objects.count() == 1
+    audit.seal_new()
+    assert broken() == []
+
+
 def test_of_sixty_four_renters_thirty_two_get_the_thirty_two_cards_and_the_others_pay_nothing() -> (
     None
 ):
