@@ -5,6 +5,8 @@ Wallets are locked last of all (rental, node, workload, wallet): callers change 
 
 from __future__ import annotations
 
+import uuid
+
 from accounts.actors import Actor
 from billing import services as billing
 from core import money
@@ -44,34 +46,45 @@ def hold_storage(actor: Actor, rental: Rental) -> None:
 
 
 def open_meters(actor: Actor, rental: Rental, at: int) -> None:
-    """Open, at `at` (epoch seconds), what a locked rental costs in its state and is not open yet."""
+    """Open, at `at` (epoch seconds), what a locked rental costs in its state and is not open yet.
+
+    What is free has no meter; the money set aside for work is given back all the same.
+    """
     if rental.state == State.RUNNING and rental.compute_meter_id is None:
-        meter = billing.open_meter(
-            actor=actor,
-            kind="compute",
-            owner_id=rental.renter_id,
-            payee_id=rental.node.owner_id,
-            rate=rental.compute_rate,
-            fee_bps=rental.fee_bps,
-            subject_id=rental.pk,
-            at=at,
-            release_hold_id=rental.compute_hold_id,
+        rental.compute_meter_id = _opened(
+            actor, rental, "compute", rental.compute_rate, at, release=rental.compute_hold_id
         )
-        rental.compute_meter_id, rental.compute_hold_id = meter.pk, None
-    if rental.storage_meter_id is None and rental.storage_rate > 0:
-        meter = billing.open_meter(
-            actor=actor,
-            kind="storage",
-            owner_id=rental.renter_id,
-            payee_id=rental.node.owner_id,
-            rate=rental.storage_rate,
-            fee_bps=rental.fee_bps,
-            subject_id=rental.pk,
-            at=at,
-            release_hold_id=None,
-        )
-        rental.storage_meter_id = meter.pk
+        rental.compute_hold_id = None
+    if rental.storage_meter_id is None:
+        rental.storage_meter_id = _opened(actor, rental, "storage", rental.storage_rate, at)
     rental.save(update_fields=["compute_meter_id", "compute_hold_id", "storage_meter_id"])
+
+
+def _opened(
+    actor: Actor,
+    rental: Rental,
+    kind: str,
+    rate: int,
+    at: int,
+    *,
+    release: uuid.UUID | None = None,
+) -> uuid.UUID | None:
+    """Open one meter and release the hold behind it; None when there is nothing to bill."""
+    if rate == 0:
+        if release is not None:
+            billing.release_hold(actor=actor, hold_id=release)
+        return None
+    return billing.open_meter(
+        actor=actor,
+        kind=kind,
+        owner_id=rental.renter_id,
+        payee_id=rental.node.owner_id,
+        rate=rate,
+        fee_bps=rental.fee_bps,
+        subject_id=rental.pk,
+        at=at,
+        release_hold_id=release,
+    ).pk
 
 
 def stop_meters(actor: Actor, rental: Rental, at: int) -> None:

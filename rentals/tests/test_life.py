@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 
 import pytest
 import time_machine
@@ -270,3 +271,41 @@ def test_what_has_ended_takes_no_limits(scene: Scene) -> None:
     assert refused.value.code == "action_not_now"
     scene.says(WorkloadState.ABSENT)
     assert accounts.actor_of(scene.now().renter).user_id == scene.alice.user_id
+
+
+def test_a_machine_whose_work_is_free_runs_and_bills_its_disk_only(
+    drain: Drain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probing, "ssh_answers", lambda *a, **k: True)
+    cast.proxy_server()
+    alice, bob = cast.person("alice", usd=50), cast.person("bob")
+    agent, offer = cast.machine(bob)
+    nodes.set_prices(
+        actor=bob,
+        node_id=offer.node_id,
+        gpu_hourly=Decimal(0),
+        cpu_node_hourly=Decimal(0),
+        storage_gb_monthly=Decimal(1),
+    )
+    with time_machine.travel("2026-11-21T12:00:00Z", tick=False) as traveller:
+        rental = cast.rented(alice, offer)
+        link = agent.connect()
+        agent.report(link, cast.workload_of(rental), WorkloadState.RUNNING)
+        drain()
+        rental.refresh_from_db()
+        assert (rental.state, rental.compute_meter_id, rental.compute_hold_id) == (
+            "running",
+            None,
+            None,
+        )
+        traveller.shift(HOUR)
+        bill = billing.bill_of(subject_id=rental.pk)
+        assert [(line.kind, line.seconds) for line in bill.lines] == [("storage", HOUR)]
+        services.end_rental(actor=alice, rental_id=rental.pk)
+        agent.report(link, cast.workload_of(rental), WorkloadState.ABSENT)
+        drain()
+    rental.refresh_from_db()
+    assert rental.state == "ended"
+    assert billing.balance_of(owner_id=alice.user_id).total == 50 * money.NANO - bill.total
+    audit.seal_new()
+    assert broken() == []
