@@ -11,6 +11,7 @@ import uuid
 from typing import Any
 
 from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_ssh_public_key
 from django.db import IntegrityError, transaction
 from django.http import HttpRequest
@@ -24,6 +25,19 @@ from core.errors import Conflict, Invalid, NotFound, Unauthenticated
 
 MAX_SSH_KEYS = 50
 MAX_SSH_KEY_CHARS = 16_384
+# What OpenSSH's server lets in; certificates and DSA are not among them.
+SSH_KEY_KINDS = frozenset(
+    {
+        "ssh-ed25519",
+        "ssh-rsa",
+        "ecdsa-sha2-nistp256",
+        "ecdsa-sha2-nistp384",
+        "ecdsa-sha2-nistp521",
+        "sk-ssh-ed25519@openssh.com",
+        "sk-ecdsa-sha2-nistp256@openssh.com",
+    }
+)
+MIN_RSA_BITS = 2048
 MAX_API_KEYS = 50
 # How stale `last_used_at` may be, so that a busy key does not write a row a request.
 USED_RESOLUTION = dt.timedelta(minutes=1)
@@ -69,7 +83,8 @@ def ssh_keys_of(*, actor: Actor) -> list[SshKey]:
 def add_ssh_key(*, actor: Actor, name: str, public_key: str) -> SshKey:
     """Add an SSH public key (one line in OpenSSH's format).
 
-    Raises Invalid `ssh_key_private`, `ssh_key_unreadable`, Conflict `ssh_key_duplicate`, `ssh_key_limit`.
+    Raises Invalid `ssh_key_private`, `ssh_key_unreadable`, `ssh_key_weak`, Conflict `ssh_key_duplicate`,
+    `ssh_key_limit`.
     """
     actor.require("ssh_key:manage")
     line = _one_public_key(public_key)
@@ -109,10 +124,20 @@ def _one_public_key(text: str) -> str:
     if len(pasted) > MAX_SSH_KEY_CHARS or not pasted.isprintable() or len(pasted.split()) < 2:
         raise _unreadable()
     kind, blob, *comment = pasted.split()
+    if kind not in SSH_KEY_KINDS:
+        raise _unreadable()
     try:
-        load_ssh_public_key(f"{kind} {blob}".encode())
+        # Strictly: a reader that skips strange signs would let a line in that no SSH server reads.
+        base64.b64decode(blob, validate=True)
+        key = load_ssh_public_key(f"{kind} {blob}".encode())
     except (ValueError, UnsupportedAlgorithm) as error:
         raise _unreadable() from error
+    if isinstance(key, RSAPublicKey) and key.key_size < MIN_RSA_BITS:
+        raise Invalid(
+            "ssh_key_weak",
+            f"This RSA key has {key.key_size} bits; SSH servers refuse fewer than {MIN_RSA_BITS}. "
+            "Make another with `ssh-keygen -t ed25519`.",
+        )
     return " ".join([kind, blob, *comment])
 
 

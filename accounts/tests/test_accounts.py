@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from django.core import mail
 from django.test import Client
 from rest_framework.test import APIClient
@@ -38,6 +40,7 @@ def test_an_ssh_key_is_known_by_its_fingerprint_and_once() -> None:
         ("ssh-ed25519 AAAA\nssh-ed25519 BBBB", "ssh_key_unreadable"),
         ('command="rm -rf /" ssh-ed25519 AAAA', "ssh_key_unreadable"),
         ("ssh-ed25519 " + "A" * 20_000, "ssh_key_unreadable"),
+        ("ssh-ed25519-cert-v01@openssh.com AAAA", "ssh_key_unreadable"),
     ],
 )
 def test_what_is_no_public_key_is_refused_with_the_reason(text: str, code: str) -> None:
@@ -45,6 +48,30 @@ def test_what_is_no_public_key_is_refused_with_the_reason(text: str, code: str) 
     with pytest.raises(Invalid) as refused:
         services.add_ssh_key(actor=alice, name="x", public_key=text)
     assert refused.value.code == code
+    assert not SshKey.objects.exists()
+
+
+def test_an_rsa_key_that_no_server_would_take_is_refused_and_a_strong_one_taken() -> None:
+    alice = cast.person("alice")
+    weak, strong = (rsa.generate_private_key(65537, bits).public_key() for bits in (1024, 2048))
+    for key in (weak, strong):
+        line = key.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
+        if key is strong:
+            assert services.add_ssh_key(actor=alice, name="x", public_key=line).public_key == line
+            continue
+        with pytest.raises(Invalid) as refused:
+            services.add_ssh_key(actor=alice, name="x", public_key=line)
+        assert refused.value.code == "ssh_key_weak"
+        assert not SshKey.objects.exists()
+
+
+def test_a_key_with_strange_signs_in_it_is_refused_though_a_lenient_reader_would_take_it() -> None:
+    kind, blob, *_ = cast.public_ssh_key().split()
+    with pytest.raises(Invalid) as refused:
+        services.add_ssh_key(
+            actor=cast.person("alice"), name="x", public_key=f'{kind} {blob[:20]}"!${blob[20:]}'
+        )
+    assert refused.value.code == "ssh_key_unreadable"
     assert not SshKey.objects.exists()
 
 
@@ -118,19 +145,21 @@ def test_nobody_gets_in_without_a_key_or_a_session() -> None:
 
 def test_signing_up_sends_one_mail_and_signing_in_needs_it_confirmed() -> None:
     client = Client()
+    # Redis outlives a run and lets one address have one mail in three minutes.
+    address = f"new-{new_id().hex}@example.org"
     form = {
-        "email": "new@example.org",
+        "email": address,
         "password1": "correct horse 9",
         "password2": "correct horse 9",
     }
     assert client.post("/account/signup/", form).status_code == 302
     assert len(mail.outbox) == 1
-    user = User.objects.get(email="new@example.org")
+    user = User.objects.get(email=address)
     assert user.role == "BOTH"
     link = next(word for word in mail.outbox[0].body.split() if "/account/confirm-email/" in word)
     path = link.partition("example.com")[2] or "/" + link.split("/", 3)[3]
     client.post(path)
-    login = {"login": "new@example.org", "password": "correct horse 9"}
+    login = {"login": address, "password": "correct horse 9"}
     assert client.post("/account/login/", login).status_code == 302
     assert client.get("/rentals/").status_code == 200
 
