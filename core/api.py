@@ -9,15 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import PermissionDenied, RequestDataTooBig
 from django.db import DataError, OperationalError
 from django.http import Http404
+from redis.exceptions import RedisError
 from rest_framework import exceptions as drf
 from rest_framework.renderers import JSONRenderer
 from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_exception_handler
 
-from core.errors import DomainError, unstorable
+from core.errors import DomainError, TooLarge, away, unstorable
 
 _CODES: dict[type[Exception], str] = {
     drf.NotAuthenticated: "auth_required",
@@ -28,6 +29,7 @@ _CODES: dict[type[Exception], str] = {
     Http404: "not_found",
     drf.MethodNotAllowed: "method_not_allowed",
     drf.UnsupportedMediaType: "unsupported_media_type",
+    drf.NotAcceptable: "not_acceptable",
     drf.ParseError: "body_unreadable",
     drf.ValidationError: "invalid",
     drf.Throttled: "rate_limited",
@@ -64,9 +66,10 @@ class EnvelopeRenderer(JSONRenderer):
         return super().render(data, accepted_media_type, renderer_context)
 
 
-def refusal(error: DomainError) -> Response:
+def refusal(error: DomainError, headers: Mapping[str, str] | None = None) -> Response:
     """Return the JSON answer of a refusal."""
-    return Response(envelope(error.data, error=error.message, code=error.code), status=error.status)
+    body = envelope(error.data, error=error.message, code=error.code)
+    return Response(body, status=error.status, headers=headers)
 
 
 def handle_exception(exc: Exception, context: Mapping[str, Any]) -> Response | None:
@@ -75,8 +78,10 @@ def handle_exception(exc: Exception, context: Mapping[str, Any]) -> Response | N
         return refusal(exc)
     if isinstance(exc, DataError):
         return refusal(unstorable())
-    if isinstance(exc, OperationalError):
-        return _unavailable()
+    if isinstance(exc, RequestDataTooBig):
+        return refusal(TooLarge("body_too_large", "This body is larger than any request needs."))
+    if isinstance(exc, (OperationalError, RedisError)):
+        return refusal(away(), headers={"Retry-After": "2"})
     response = drf_exception_handler(exc, dict(context))
     if response is None:
         return None
@@ -86,16 +91,6 @@ def handle_exception(exc: Exception, context: Mapping[str, Any]) -> Response | N
         {"fields": fields} if fields else {}, error=_sentence(exc, fields), code=code
     )
     return response
-
-
-def _unavailable() -> Response:
-    """The database is away for a moment: nothing has been done, and trying again is safe."""
-    sentence = "The platform cannot answer for a moment. Nothing was changed; try again."
-    return Response(
-        envelope(error=sentence, code="platform_unavailable"),
-        status=503,
-        headers={"Retry-After": "2"},
-    )
 
 
 def _sentence(exc: Exception, fields: Any) -> str:

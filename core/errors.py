@@ -8,7 +8,8 @@ DomainError
 ├── NotFound           404  no such thing, or it is somebody else's
 ├── Conflict           409  the world has moved on
 ├── TooLarge           413  more bytes than the limit
-└── RateLimited        429  too many requests; `data["retry_after"]` in seconds
+├── RateLimited        429  too many requests; `data["retry_after"]` in seconds
+└── Unavailable        503  something that we need is away for a moment; nothing was done
 
 Doors map these in exactly one place each: core.api (JSON), core.web (pages), nodes.gateway (sockets).
 """
@@ -72,3 +73,11 @@ class RateLimited(DomainError):
 
 class Unavailable(DomainError):
     status = 503
+
+
+def away() -> Unavailable:
+    """Return the refusal while PostgreSQL or Redis does not answer: nothing was done, try again."""
+    return Unavailable(
+        "platform_unavailable",
+        "The platform cannot answer for a moment. Nothing was changed; try again.",
+    )

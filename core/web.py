@@ -7,8 +7,9 @@ from collections.abc import Callable
 from django.db import DataError
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from redis.exceptions import RedisError
 
-from core.errors import DomainError, unstorable
+from core.errors import DomainError, away, unstorable
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
 
@@ -25,6 +26,8 @@ class DomainErrorMiddleware:
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         if isinstance(exception, DataError):
             exception = unstorable()
+        elif isinstance(exception, RedisError):
+            exception = away()
         if not isinstance(exception, DomainError):
             return None
         return render(request, "error.html", {"error": exception}, status=exception.status)

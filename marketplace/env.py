@@ -33,6 +33,8 @@ class Environment(BaseSettings):
 
     public_url: str = "http://127.0.0.1:8000"
     allowed_hosts: Annotated[list[str], NoDecode] = ["localhost", "127.0.0.1"]
+    # How many proxies stand in front of us and add to X-Forwarded-For; 0: that header is not believed.
+    trusted_proxies: int = Field(0, ge=0, le=10)
     static_bundle: Path = Path("static/build")
     log_level: str = "INFO"
 

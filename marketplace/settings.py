@@ -111,6 +111,7 @@ ACCOUNT_USER_MODEL_USERNAME_FIELD = None
 ACCOUNT_EMAIL_VERIFICATION = "mandatory"
 ACCOUNT_LOGOUT_REDIRECT_URL = "/"
 ACCOUNT_UNIQUE_EMAIL = True
+ALLAUTH_TRUSTED_PROXY_COUNT = DC.trusted_proxies
 ACCOUNT_RATE_LIMITS = {"login_failed": "5/15m/key,20/15m/ip"}
 EMAIL_BACKEND = "django.core.mail.backends.console.EmailBackend"
 if DC.mode is Mode.TEST:
@@ -160,6 +161,8 @@ REST_FRAMEWORK = {
         if DC.mode is Mode.PRODUCTION
         else {"anon": "6000/min", "user": "6000/min"}
     ),
+    # Otherwise whoever sends X-Forwarded-For chooses whom the limit counts.
+    "NUM_PROXIES": DC.trusted_proxies,
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
 }
 SPECTACULAR_SETTINGS = {

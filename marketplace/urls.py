@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from allauth.account.decorators import secure_admin_login
 from django.contrib import admin
 from django.urls import include, path
 from drf_spectacular.views import SpectacularSwaggerView
 
 from marketplace import api, views
+
+# The admin's own form would let passwords be guessed without a limit; staff sign in like everybody.
+admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
+
+handler404 = api.not_found
+handler500 = api.server_error
 
 api_v1 = [
     path("", include("accounts.api_urls")),

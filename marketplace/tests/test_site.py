@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.contrib import admin
 from django.db import OperationalError, connection, transaction
-from django.test import Client
+from django.test import Client, override_settings
 from rest_framework.test import APIClient
+from rest_framework.throttling import AnonRateThrottle
 
+from accounts import api
 from billing.events import WalletChanged
 from core import bus, outbox
 from core.models import OutboxMessage
@@ -113,6 +117,66 @@ def test_the_admin_is_closed_to_everybody_else() -> None:
         for address in ["/admin/", *registered()]:
             answer = browser.get(address)
             assert answer.headers["Location"].startswith("/admin/login/"), address
+
+
+def test_the_admin_has_no_form_of_its_own_where_passwords_could_be_guessed_without_a_limit() -> (
+    None
+):
+    cast.person("dora", is_staff=True)
+    form = {"username": "dora@example.org", "password": "guess"}
+    for answer in (Client().get("/admin/login/"), Client().post("/admin/login/", form)):
+        assert answer.status_code == 302
+        assert answer.headers["Location"].startswith("/account/login/")
+    assert pages_of(cast.person("carol")).get("/admin/login/").status_code == 403
+
+
+def test_every_refusal_below_api_comes_in_the_envelope() -> None:
+    client = api_of(cast.person("alice"))
+    assert refusal(client.get("/api/v1/nonsense/")) == (404, "not_found")
+    assert refusal(client.get("/api/v1/rentals/no-uuid/")) == (404, "not_found")
+    assert refusal(client.get("/api/v1/me/", headers={"Accept": "text/html"})) == (
+        406,
+        "not_acceptable",
+    )
+    large = b'{"amount": "1.00", "more": "' + b"x" * 300_000 + b'"}'
+    answer = client.post("/api/v1/deposits/", large, content_type="application/json")
+    assert refusal(answer) == (413, "body_too_large")
+    assert client.get("/api/v1/rentals").headers["Location"] == "/api/v1/rentals/"
+    assert Client().get("/nonsense/").headers["Content-Type"].startswith("text/html")
+
+
+def test_a_bug_of_ours_below_api_is_an_envelope_that_tells_nothing_of_the_inside(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    client = api_of(cast.person("alice"))
+    client.raise_request_exception = False
+    monkeypatch.setattr(api, "actor_from", lambda request: 1 / 0)
+    answer = client.get("/api/v1/me/")
+    assert refusal(answer) == (500, "internal_error")
+    assert "division" not in answer.content.decode()
+
+
+def test_while_redis_is_away_the_api_and_the_pages_say_so() -> None:
+    away = {"default": {**settings.CACHES["default"], "LOCATION": "redis://127.0.0.1:1"}}
+    with override_settings(CACHES=away):
+        answer = APIClient().get("/api/v1/offers/")
+        guess = Client().post("/account/login/", {"login": "x@example.org", "password": "guess"})
+    assert refusal(answer) == (503, "platform_unavailable")
+    assert answer.headers["Retry-After"] == "2"
+    assert (guess.status_code, b"platform_unavailable" in guess.content) == (503, True)
+
+
+def test_whoever_sends_x_forwarded_for_does_not_choose_whom_the_limit_counts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(AnonRateThrottle, "rate", "2/min", raising=False)
+    # Redis outlives a run: another address each time.
+    client = APIClient(REMOTE_ADDR=f"2001:db8::{secrets.token_hex(2)}:{secrets.token_hex(2)}")
+    codes = [
+        client.get("/api/v1/offers/", headers={"X-Forwarded-For": f"10.0.0.{i}"}).status_code
+        for i in range(4)
+    ]
+    assert codes == [200, 200, 429, 429]
 
 
 def test_a_commit_hints_the_worker_through_the_broker_and_a_dead_broker_costs_nothing(
