@@ -63,9 +63,9 @@ def ssh_key_out(key: SshKey) -> dict[str, Any]:
 class SshKeyListView(APIView):
     @extend_schema(operation_id="ssh_keys_list", responses=OpenApiTypes.OBJECT)
     def get(self, request: Request) -> Response:
-        return Response(
-            [ssh_key_out(key) for key in services.ssh_keys_of(actor=actor_from(request))]
-        )
+        actor = actor_from(request)
+        actor.require("ssh_key:manage")
+        return Response([ssh_key_out(key) for key in services.ssh_keys_of(actor=actor)])
 
     @extend_schema(request=SshKeyIn, responses={201: OpenApiTypes.OBJECT})
     def post(self, request: Request) -> Response:

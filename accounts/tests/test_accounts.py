@@ -15,6 +15,7 @@ from accounts.models import ApiKey, SshKey, User
 from core.errors import Conflict, Forbidden, Invalid, NotFound, Unauthenticated
 from core.ids import new_id
 from tests import cast
+from tests.doors import refusal
 
 pytestmark = pytest.mark.django_db
 
@@ -116,6 +117,15 @@ def test_an_api_key_is_shown_once_narrowed_by_scopes_and_revocable() -> None:
         services.revoke_api_key(actor=alice, key_id=new_id())
     with pytest.raises(Unauthenticated):
         services.authenticate_api_key("nonsense")
+
+
+def test_an_api_key_without_the_scope_reads_no_ssh_keys() -> None:
+    alice = cast.person("alice")
+    services.add_ssh_key(actor=alice, name="laptop", public_key=cast.public_ssh_key())
+    _, plain = services.create_api_key(actor=alice, name="narrow", scopes=["wallet:read"])
+    answer = APIClient().get("/api/v1/ssh-keys/", headers={"X-API-Key": plain})
+    assert refusal(answer) == (403, "permission_missing")
+    assert "ssh-ed25519" not in answer.content.decode()
 
 
 def test_keys_over_the_api() -> None:
