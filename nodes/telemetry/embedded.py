@@ -54,8 +54,8 @@ class EmbeddedStore:
         with self._lock:
             try:
                 self._write(lines)
-            except sqlite3.OperationalError as error:
-                if "full" not in str(error):
+            except (sqlite3.Error, OSError) as error:
+                if getattr(error, "sqlite_errorcode", None) != sqlite3.SQLITE_FULL:
                     raise TelemetryAway(str(error)) from error
                 self._forget_oldest()
                 raise TelemetryAway("the file was full; its oldest quarter is gone now") from error
@@ -81,8 +81,6 @@ class EmbeddedStore:
         fine = step < COARSE_STEP and start >= time.time() - FINE_SECONDS
         source = FINE_STEP if fine else COARSE_STEP
         width = max(source, step - step % source)
-        if not self._path.exists():
-            return []
         query = (
             "SELECT at - at % ? AS bucket, SUM(total) / SUM(samples) FROM mean "
             "JOIN series ON series.id = mean.series "
@@ -91,20 +89,20 @@ class EmbeddedStore:
         )
         key = (width, source, series.node_id, series.field, _number(series.gpu), start, end)
         try:
+            if not self._path.exists():
+                return []
             with self._open() as database:
                 return [Point(at, value) for at, value in database.execute(query, key)]
-        except sqlite3.OperationalError as error:
+        except (sqlite3.Error, OSError) as error:
             raise TelemetryAway(str(error)) from error
 
     def _forget_oldest(self) -> None:
-        with self._open() as database:
-            for step in TABLES:
-                first, last = database.execute(
-                    "SELECT MIN(at), MAX(at) FROM mean WHERE step = ?", (step,)
-                ).fetchone()
-                if first is not None:
-                    edge = first + (last - first) // 4 + 1
-                    database.execute("DELETE FROM mean WHERE step = ? AND at < ?", (step, edge))
+        try:
+            with self._open() as database:
+                for step in TABLES:
+                    _forget_a_quarter(database, step)
+        except (sqlite3.Error, OSError) as error:
+            raise TelemetryAway(str(error)) from error
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
@@ -117,6 +115,14 @@ class EmbeddedStore:
             database.executescript(SCHEMA)
             with database:
                 yield database
+
+
+def _forget_a_quarter(database: sqlite3.Connection, step: int) -> None:
+    ends = "SELECT MIN(at), MAX(at) FROM mean WHERE step = ?"
+    first, last = database.execute(ends, (step,)).fetchone()
+    if first is not None:
+        edge = first + (last - first) // 4 + 1
+        database.execute("DELETE FROM mean WHERE step = ? AND at < ?", (step, edge))
 
 
 def _series_id(database: sqlite3.Connection, series: Series) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
+from influxdb_client.client.flux_csv_parser import FluxCsvParserException, FluxQueryException
 from influxdb_client.client.influxdb_client import InfluxDBClient
 from influxdb_client.client.write_api import SYNCHRONOUS
 from influxdb_client.domain.write_precision import WritePrecision
@@ -15,6 +16,8 @@ from nodes.telemetry.lines import Series
 from nodes.telemetry.store import Point, TelemetryAway
 
 TIMEOUT_MS = 5000
+# A refusal, a server that is not there, and an answer that breaks off or turns into an error half-way.
+FAILURES = (ApiException, HTTPError, FluxQueryException, FluxCsvParserException)
 # Parameters, not text, carry what varies: a query cannot be turned into another one.
 QUERY = """
 from(bucket: _bucket)
@@ -43,7 +46,7 @@ class InfluxStore:
                 record="\n".join(lines),
                 write_precision=WritePrecision.S,  # type: ignore[arg-type]  # its values are strings
             )
-        except (ApiException, HTTPError) as error:
+        except FAILURES as error:
             raise TelemetryAway(str(error)) from error
 
     def read(self, series: Series, *, start: int, end: int, step: int) -> list[Point]:
@@ -60,7 +63,7 @@ class InfluxStore:
         }
         try:
             tables = self._reader.query(QUERY, params=parameters)
-        except (ApiException, HTTPError) as error:
+        except FAILURES as error:
             raise TelemetryAway(str(error)) from error
         points = [
             Point(int(record.values["_time"].timestamp()), float(record.values["_value"]))

@@ -86,6 +86,23 @@ def test_a_file_that_cannot_be_read_says_so(tmp_path: Path) -> None:
         store.write(lines_of(NODE, Metrics(), 1))
 
 
+def test_a_file_that_is_no_database_is_a_store_that_is_away(tmp_path: Path) -> None:
+    path = tmp_path / "t.sqlite3"
+    path.write_bytes(b"torn by a crash " * 1000)
+    store = EmbeddedStore(path)
+    with pytest.raises(telemetry.TelemetryAway, match="not a database"):
+        store.write(lines_of(NODE, Metrics(), 1))
+    with pytest.raises(telemetry.TelemetryAway, match="not a database"):
+        store.read(Series(NODE, "cpu_util"), start=0, end=60, step=60)
+
+
+def test_a_folder_that_cannot_be_made_is_a_store_that_is_away(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("a file where the folder should be")
+    store = EmbeddedStore(tmp_path / "taken" / "t.sqlite3")
+    with pytest.raises(telemetry.TelemetryAway):
+        store.write(lines_of(NODE, Metrics(), 1))
+
+
 async def test_a_store_that_is_away_costs_figures_and_nothing_else(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -160,6 +177,15 @@ def test_influxdb_that_refuses_is_away(influx: InfluxStore) -> None:
     with pytest.raises(telemetry.TelemetryAway):
         influx.write(["node,node=x cpu_util=1.0 1"])
     with pytest.raises(telemetry.TelemetryAway):
+        influx.read(Series(NODE, "cpu_util"), start=1, end=2, step=1)
+
+
+def test_an_answer_that_turns_into_an_error_half_way_is_a_store_that_is_away(
+    influx: InfluxStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = "#datatype,string,string\r\n,error,reference\r\n,out of memory,897\r\n\r\n"
+    monkeypatch.setattr(FakeInflux, "answer", broken)
+    with pytest.raises(telemetry.TelemetryAway, match="out of memory"):
         influx.read(Series(NODE, "cpu_util"), start=1, end=2, step=1)
 
 
