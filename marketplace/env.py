@@ -115,9 +115,15 @@ class Environment(BaseSettings):
         return value
 
     @model_validator(mode="after")
-    def _influxdb_has_a_token(self) -> Self:
-        if self.influxdb_url and not self.influxdb_token.get_secret_value():
+    def _influxdb_is_whole(self) -> Self:
+        if not self.influxdb_url:
+            return self
+        if not self.influxdb_url.startswith(("http://", "https://")):
+            raise ValueError("DC_INFLUXDB_URL looks like http://127.0.0.1:8086")
+        if not self.influxdb_token.get_secret_value():
             raise ValueError("DC_INFLUXDB_TOKEN is needed with DC_INFLUXDB_URL")
+        if not (self.influxdb_org and self.influxdb_bucket):
+            raise ValueError("DC_INFLUXDB_ORG and DC_INFLUXDB_BUCKET must not be empty")
         return self
 
     @model_validator(mode="after")

@@ -55,6 +55,7 @@ class Hub:
         self.connections: dict[str, Connection] = {}
         self.beats: dict[tuple[str, int], float] = {}
         self.figures: dict[str, tuple[int, Metrics]] = {}
+        self.lost_lines = 0
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -109,14 +110,22 @@ class Hub:
 
     async def _ship(self) -> None:
         figures, self.figures = self.figures, {}
+        if figures:
+            await asyncio.to_thread(self._write, figures)
+
+    def _write(self, figures: dict[str, tuple[int, Metrics]]) -> None:
         lines = [
             line
             for node_id, (at, metrics) in figures.items()
             for line in telemetry.lines_of(node_id, metrics, at)
         ]
         for first in range(0, len(lines), LINES_PER_WRITE):
-            batch = lines[first : first + LINES_PER_WRITE]
-            await asyncio.to_thread(telemetry.store().write, batch)
+            try:
+                telemetry.store().write(lines[first : first + LINES_PER_WRITE])
+            except telemetry.TelemetryAway as error:
+                self.lost_lines += len(lines) - first
+                told = f"{error} ({self.lost_lines} lines lost since the start)"
+                raise telemetry.TelemetryAway(told) from error
 
     async def _listen(self) -> None:
         client = redis.Redis.from_url(settings.REDIS_URL, socket_timeout=None)

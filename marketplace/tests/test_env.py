@@ -85,6 +85,7 @@ def test_every_mistake_is_named_at_once(good: pytest.MonkeyPatch) -> None:
         ("TUNNEL_PORTS", "1-70000", "a range looks like 20000-32767"),
         ("TUNNEL_PORTS", "a-b", "a range looks like 20000-32767"),
         ("INFLUXDB_URL", "http://influx", "DC_INFLUXDB_TOKEN is needed with DC_INFLUXDB_URL"),
+        ("INFLUXDB_URL", "influx:8086", "DC_INFLUXDB_URL looks like http://127.0.0.1:8086"),
         ("FEE_BPS", "10001", "DC_FEE_BPS"),
         ("MODE", "prod", "DC_MODE"),
     ],
@@ -117,3 +118,5 @@ def test_an_influxdb_with_its_token_is_taken(good: pytest.MonkeyPatch) -> None:
     good.setenv("DC_INFLUXDB_URL", "http://influx:8086")
     good.setenv("DC_INFLUXDB_TOKEN", SECRET)
     assert env.load().influxdb_bucket == "telemetry"
+    good.setenv("DC_INFLUXDB_BUCKET", "")
+    assert "DC_INFLUXDB_ORG and DC_INFLUXDB_BUCKET must not be empty" in refused()

@@ -110,9 +110,12 @@ async def test_a_store_that_is_away_costs_figures_and_nothing_else(
     monkeypatch.setattr(telemetry, "store", lambda: EmbeddedStore(tmp_path))
     hub.beat(NODE, 3, Metrics())
     hub.beat(NODE, 3, Metrics(cpu_util_pct=5.0))
-    with pytest.raises(telemetry.TelemetryAway):
+    with pytest.raises(telemetry.TelemetryAway, match=r"\(1 lines lost since the start\)"):
         await hub._ship()
     assert hub.figures == {}
+    hub.beat(NODE, 3, Metrics(gpu_temp=[50.0, 51.0]))
+    with pytest.raises(telemetry.TelemetryAway, match=r"\(4 lines lost since the start\)"):
+        await hub._ship()
     assert (NODE, 3) in hub.beats
 
 
