@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from typing import Any
 
 from channels.consumer import AsyncConsumer
 from channels.db import database_sync_to_async
+from django.conf import settings
 from django.db import DatabaseError
 
-from core.errors import DomainError
+from core.errors import DomainError, Unauthenticated
 from hostagent.protocol import (
     MAX_FRAME_BYTES,
     AgentMessage,
@@ -44,6 +46,7 @@ class AgentConsumer(AsyncConsumer):
         self._send = send
         self._lock = asyncio.Lock()
         self._rejected = 0
+        self._closed = False
         await receive()
         await send({"type": "websocket.accept"})
         headers = dict(scope["headers"])
@@ -70,12 +73,12 @@ class AgentConsumer(AsyncConsumer):
 
     async def _receive_all(self, receive: Any) -> None:
         while True:
-            event = await receive()
-            if event["type"] == "websocket.disconnect":
-                return
-            frame = event.get("text") or event.get("bytes") or b""
             # An outer loop of the process: each way out closes the socket with its reason.
             try:
+                event = await self._next(receive)
+                if event["type"] == "websocket.disconnect":
+                    return
+                frame = event.get("text") or event.get("bytes") or b""
                 if not await self._receive_one(frame):
                     return
             except gateway.Fenced:
@@ -88,6 +91,19 @@ class AgentConsumer(AsyncConsumer):
                 log.warning("agent socket: %s", error)
                 await self._close(CLOSE_TRY_LATER, "the platform cannot write now; come back")
                 return
+
+    async def _next(self, receive: Any) -> Any:
+        """Wait for an event; an agent that never says hello is not waited for longer than its nonce lives."""
+        if self.link.epoch:
+            return await receive()
+        left = settings.DC.nonce_seconds - (time.monotonic() - self.link.opened)
+        try:
+            async with asyncio.timeout(max(0, left)):
+                return await receive()
+        except TimeoutError as error:
+            raise Unauthenticated(
+                "challenge_expired", "No hello answered the challenge."
+            ) from error
 
     async def _receive_one(self, frame: bytes | str) -> bool:
         if len(frame) > MAX_FRAME_BYTES:
@@ -152,11 +168,17 @@ class AgentConsumer(AsyncConsumer):
     async def _refuse(self, error: DomainError) -> None:
         await self._say([gateway.refusal(error)])
         code = gateway.CLOSE_FENCED if error.status == 409 else gateway.CLOSE_UNAUTHENTICATED
+        if error.code == "challenge_expired":
+            code = CLOSE_TRY_LATER  # it was slow; that says nothing about who it is
         await self._close(code, error.code)
 
     async def _say(self, messages: list[PlatformMessage]) -> None:
         for message in messages:
+            if self._closed:
+                return
             await self._send({"type": "websocket.send", "text": encode(message).decode()})
 
     async def _close(self, code: int, reason: str) -> None:
-        await self._send({"type": "websocket.close", "code": code, "reason": reason[:120]})
+        if not self._closed:
+            self._closed = True
+            await self._send({"type": "websocket.close", "code": code, "reason": reason[:120]})

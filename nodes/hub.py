@@ -13,6 +13,8 @@ import logging
 import os
 import socket
 import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 import redis.asyncio as redis
@@ -28,6 +30,8 @@ log = logging.getLogger(__name__)
 
 FLUSH_SECONDS = 1.0
 LINES_PER_WRITE = 5000
+# How long a connection may take to be told something before it is left alone until the next poll.
+NUDGE_SECONDS = 10.0
 
 
 class Connection(Protocol):
@@ -57,6 +61,8 @@ class Hub:
         self.figures: dict[str, tuple[int, Metrics]] = {}
         self.lost_lines = 0
         self._tasks: list[asyncio.Task[None]] = []
+        self._nudges: Counter[Connection] = Counter()
+        self._nudging: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
         """Start the background loops, once, on the running loop."""
@@ -84,20 +90,39 @@ class Hub:
         self.beats[(node_id, epoch)] = now
         self.figures[node_id] = (int(now), metrics)
 
-    async def _forever(self, step: object, pause: float) -> None:
-        assert callable(step)
+    async def _forever(self, step: Callable[[], Awaitable[None]], pause: float) -> None:
         while True:
-            # An outer loop: the gateway outlives Redis and PostgreSQL.
             try:
                 await step()
-            except (
-                DatabaseError,
-                redis.RedisError,
-                OSError,
-                telemetry.TelemetryAway,
-            ) as error:
+            except (DatabaseError, redis.RedisError, OSError, telemetry.TelemetryAway) as error:
                 log.warning("%s: %s", getattr(step, "__name__", step), error)
+            except Exception:  # the outer loop: what one agent says must not end it for all
+                log.exception("%s", getattr(step, "__name__", step))
             await asyncio.sleep(pause)
+
+    def _nudge(self, connection: Connection, step: Callable[[], Awaitable[None]]) -> None:
+        """Let a connection speak in a task of its own: an agent that does not read delays nobody else.
+
+        One step that runs and one that waits behind it are enough: the second sees everything new.
+        """
+        if self._nudges[connection] < 2:
+            self._nudges[connection] += 1
+            task = asyncio.get_running_loop().create_task(self._speak(connection, step))
+            self._nudging.add(task)
+            task.add_done_callback(self._nudging.discard)
+
+    async def _speak(self, connection: Connection, step: Callable[[], Awaitable[None]]) -> None:
+        try:
+            async with asyncio.timeout(NUDGE_SECONDS):
+                await step()
+        except (DatabaseError, OSError) as error:  # a timeout is an OSError
+            log.warning("an agent could not be told: %s", error or type(error).__name__)
+        except Exception:  # the outer loop of one nudge
+            log.exception("an agent could not be told")
+        finally:
+            self._nudges[connection] -= 1
+            if not self._nudges[connection]:
+                del self._nudges[connection]
 
     async def _flush(self) -> None:
         beats, self.beats = self.beats, {}
@@ -135,7 +160,7 @@ class Hub:
                 if message["type"] == "message":
                     connection = self.connections.get(message["data"].decode())
                     if connection is not None:
-                        await connection.news()
+                        self._nudge(connection, connection.news)
 
     async def _poll(self) -> None:
         node_ids = list(self.connections)
@@ -148,11 +173,11 @@ class Hub:
                 continue
             epoch, generation, lost = current[node_id]
             if connection.position[0] < epoch:
-                await connection.fence()
+                self._nudge(connection, connection.fence)
             elif lost:
-                await connection.start_over()
+                self._nudge(connection, connection.start_over)
             elif connection.position[1] < generation:
-                await connection.news()
+                self._nudge(connection, connection.news)
 
 
 hub = Hub()

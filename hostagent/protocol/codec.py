@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from hostagent.protocol.messages import AgentMessage, Message, PlatformMessage
 
 MAX_FRAME_BYTES = 256 * 1024
+# What a frame can make the decoder raise: nonsense, text that is no UTF-8, a thousand nested brackets.
+UNREADABLE = (msgspec.DecodeError, UnicodeError, RecursionError)
 
 _encoder = msgspec.json.Encoder()
 _from_agent: msgspec.json.Decoder[AgentMessage] = msgspec.json.Decoder(AgentMessage)
@@ -19,6 +23,19 @@ class ProtocolError(Exception):
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
+
+
+def _nul_in(frame: bytes | str) -> bool:
+    return "\\u0000" in frame if isinstance(frame, str) else b"\\u0000" in frame
+
+
+def has_nul(value: Any) -> bool:
+    """Whether a NUL hides in a text, or a name, anywhere in a decoded value."""
+    if isinstance(value, str):
+        return "\x00" in value
+    if isinstance(value, dict):
+        return any(has_nul(part) for pair in value.items() for part in pair)
+    return isinstance(value, list) and any(has_nul(part) for part in value)
 
 
 class _Tagged(msgspec.Struct):
@@ -41,16 +58,20 @@ def encode(message: Message) -> bytes:
 def decode_from_agent(frame: bytes | str) -> AgentMessage:
     """Return the message of a frame that an agent sent; raises ProtocolError."""
     try:
-        return _from_agent.decode(frame)
-    except msgspec.DecodeError as error:
+        message = _from_agent.decode(frame)
+    except UNREADABLE as error:
         raise _explain(frame, error, _agent_tags) from error
+    # PostgreSQL holds no NUL; the search is cheap and nearly always the end of it.
+    if _nul_in(frame) and has_nul(msgspec.to_builtins(message)):
+        raise ProtocolError("message_invalid", "No text of a message may contain a NUL.")
+    return message
 
 
 def decode_from_platform(frame: bytes | str) -> PlatformMessage:
     """Return the message of a frame that the platform sent; raises ProtocolError."""
     try:
         return _from_platform.decode(frame)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise _explain(frame, error, _platform_tags) from error
 
 
@@ -59,8 +80,8 @@ def _explain(frame: bytes | str, error: Exception, known: frozenset[str]) -> Pro
         return ProtocolError("frame_too_large", f"A frame has at most {MAX_FRAME_BYTES} bytes.")
     try:
         kind = _tag.decode(frame).type
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return ProtocolError("frame_unreadable", "A frame is one JSON object with a `type`.")
     if kind not in known:
-        return ProtocolError("type_unknown", f"There is no message type {kind!r} here.")
+        return ProtocolError("type_unknown", f"There is no message type {str(kind)[:40]!r} here.")
     return ProtocolError("message_invalid", f"{kind}: {error}")

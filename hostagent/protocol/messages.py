@@ -25,6 +25,7 @@ MAX_LOG_CHARS = 32_768
 LogTail = Annotated[str, Meta(max_length=MAX_LOG_CHARS)]
 Count = Annotated[int, Meta(ge=0, le=2**53)]
 Port = Annotated[int, Meta(ge=1, le=65535)]
+ExitCode = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]
 
 
 class WorkloadState(StrEnum):
@@ -129,12 +130,12 @@ class WorkloadReport(Value, kw_only=True):
     state: WorkloadState
     container_id: Short = ""
     started_at: float | None = None
-    exit_code: int | None = None
+    exit_code: ExitCode | None = None
     oom_killed: bool = False
     code: Short = ""
     message: Text = ""
     pull: PullProgress | None = None
-    tunnels: dict[str, str] = {}
+    tunnels: Annotated[dict[Short, Short], Meta(max_length=100)] = {}
     degraded: Annotated[list[Short], Meta(max_length=50)] = []
     # How many of the wished restarts this container has had.
     restarts: Count = 0
@@ -151,10 +152,10 @@ class Metrics(Value, kw_only=True):
     # One entry a card, in the order of `index`; null for what a card does not tell.
     gpu_temp: Annotated[list[float | None], Meta(max_length=64)] = []
     gpu_utilization: Annotated[list[float | None], Meta(max_length=64)] = []
-    gpu_mem_used_mib: Annotated[list[int | None], Meta(max_length=64)] = []
+    gpu_mem_used_mib: Annotated[list[Count | None], Meta(max_length=64)] = []
     gpu_power_w: Annotated[list[float | None], Meta(max_length=64)] = []
     rental_cpu_pct: dict[str, float] = {}
-    rental_mem_mib: dict[str, int] = {}
+    rental_mem_mib: dict[str, Count] = {}
     net_rx_bytes: Count = 0
     net_tx_bytes: Count = 0
 

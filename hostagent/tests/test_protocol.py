@@ -77,3 +77,46 @@ def test_a_signature_cannot_be_moved_to_another_deployment_node_key_or_nonce() -
 def test_the_schema_names_every_message() -> None:
     names = json_schema()["$defs"]
     assert {"Hello", "Heartbeat", "Welcome", "StartInstance", "StopInstance"} <= names.keys()
+
+
+def _observed(more: str) -> str:
+    report = f'{{"workload_id": "{"0" * 36}", "generation": 1, "state": "running", {more}}}'
+    return f'{{"type": "observed", "epoch": 1, "workloads": [{report}]}}'
+
+
+@pytest.mark.parametrize(
+    ("frame", "code"),
+    [
+        ('{"type": "heartbeat", "x": ' + "[" * 100_000, "frame_unreadable"),
+        ('{"a":' * 50_000, "frame_unreadable"),
+        (b'{"type": "\xff\xfe"}', "frame_unreadable"),
+        ('{"type": "\ud800"}', "frame_unreadable"),
+        (_observed(r'"message": "a\u0000b"'), "message_invalid"),
+        (_observed(r'"tunnels": {"a\u0000": "b"}'), "message_invalid"),
+        (_observed(f'"exit_code": {"9" * 300}'), "message_invalid"),
+        (_observed('"started_at": 1e999'), "message_invalid"),
+        (_observed('"started_at": NaN'), "frame_unreadable"),
+    ],
+)
+def test_a_frame_made_to_break_the_reader_is_refused_like_any_other(
+    frame: str | bytes, code: str
+) -> None:
+    with pytest.raises(ProtocolError) as refused:
+        decode_from_agent(frame)
+    assert refused.value.code == code
+
+
+def test_text_that_only_looks_like_a_null_is_read() -> None:
+    seen = decode_from_agent(_observed(r'"message": "a\\u0000b"'))
+    assert isinstance(seen, Observed)
+    assert seen.workloads[0].message == r"a\u0000b"
+
+
+def test_no_figure_of_a_heartbeat_is_too_large_to_be_reckoned_with() -> None:
+    beat = {
+        "type": "heartbeat", "node_id": "0" * 36, "epoch": 1, "generation": 1, "status": "x",
+        "metrics": {"gpu_mem_used_mib": [10**400]},
+    }  # fmt: skip
+    with pytest.raises(ProtocolError) as refused:
+        decode_from_agent(json.dumps(beat))
+    assert refused.value.code == "message_invalid"
