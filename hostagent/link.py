@@ -13,7 +13,6 @@ from websockets.asyncio.client import ClientConnection
 
 from hostagent.identity import Membership
 from hostagent.protocol import (
-    MAX_FRAME_BYTES,
     Challenge,
     PlatformMessage,
     ProtocolError,
@@ -29,6 +28,8 @@ FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 30.0
 # On one machine there is no herd of agents to spread out.
 LONGEST_PAUSE_LOOPBACK_SECONDS = 1.0
 CLOSE_UNAUTHENTICATED, CLOSE_FENCED = 4401, 4409
+# The whole desired set is one frame, as long as many workloads make it.
+MAX_PLATFORM_FRAME_BYTES = 64 * 1024 * 1024
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
@@ -99,7 +100,7 @@ class Link:
         async with websockets.connect(
             self.membership.gateway_url,
             additional_headers=headers,
-            max_size=4 * MAX_FRAME_BYTES,
+            max_size=MAX_PLATFORM_FRAME_BYTES,
             compression=None,
             open_timeout=10,
             ping_interval=20,

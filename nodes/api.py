@@ -17,7 +17,7 @@ from rest_framework.views import APIView
 from accounts.api import actor_from
 from core import clock, money
 from core.errors import Invalid, NotFound, Unauthenticated, Unavailable
-from hostagent.protocol import JoinRequest
+from hostagent.protocol import ProtocolError, read_join
 from nodes import queries, services, telemetry
 from nodes.models import Node, NodeKey, Offer
 
@@ -272,8 +272,8 @@ class JoinView(APIView):
         if scheme.lower() != "bearer" or not plain:
             raise Unauthenticated("node_key_missing", "Send `Authorization: Bearer <node key>`.")
         try:
-            body = msgspec.convert(request.data, JoinRequest)
-        except msgspec.ValidationError as error:
-            raise Invalid("join_invalid", f"The profile is not readable: {error}") from error
+            body = read_join(request.data)
+        except ProtocolError as error:
+            raise Invalid(error.code, str(error)) from error
         answer = services.join_node(plain_key=plain.strip(), request=body)
         return Response(msgspec.to_builtins(answer))

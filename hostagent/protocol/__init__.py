@@ -10,6 +10,7 @@ from hostagent.protocol.codec import (
     decode_from_agent,
     decode_from_platform,
     encode,
+    read_join,
 )
 from hostagent.protocol.identity import join_statement, session_statement
 from hostagent.protocol.messages import (
@@ -76,5 +77,6 @@ __all__ = [
     "decode_from_platform",
     "encode",
     "join_statement",
+    "read_join",
     "session_statement",
 ]

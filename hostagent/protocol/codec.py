@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from hostagent.protocol.messages import AgentMessage, Message, PlatformMessage
+from hostagent.protocol.messages import AgentMessage, JoinRequest, Message, PlatformMessage
 
 MAX_FRAME_BYTES = 256 * 1024
 # What a frame can make the decoder raise: nonsense, text that is no UTF-8, a thousand nested brackets.
@@ -73,6 +73,18 @@ def decode_from_platform(frame: bytes | str) -> PlatformMessage:
         return _from_platform.decode(frame)
     except UNREADABLE as error:
         raise _explain(frame, error, _platform_tags) from error
+
+
+def read_join(told: object) -> JoinRequest:
+    """Return the join request of a decoded JSON body; raises ProtocolError `join_invalid`."""
+    try:
+        # By way of bytes, because Python's own reader lets halves of characters pass.
+        request = msgspec.json.decode(msgspec.json.encode(told), type=JoinRequest)
+    except (*UNREADABLE, msgspec.ValidationError) as error:
+        raise ProtocolError("join_invalid", f"The profile is not readable: {error}") from error
+    if has_nul(told):
+        raise ProtocolError("join_invalid", "The profile is not readable: a text contains a NUL.")
+    return request
 
 
 def _explain(frame: bytes | str, error: Exception, known: frozenset[str]) -> ProtocolError:

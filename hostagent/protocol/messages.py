@@ -24,6 +24,12 @@ Text = Annotated[str, Meta(max_length=4000)]
 MAX_LOG_CHARS = 32_768
 LogTail = Annotated[str, Meta(max_length=MAX_LOG_CHARS)]
 Count = Annotated[int, Meta(ge=0, le=2**53)]
+# What the platform keeps in columns of these sizes.
+Size = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+Index = Annotated[int, Meta(ge=0, le=1023)]
+Word = Annotated[str, Meta(max_length=20)]
+Version = Annotated[str, Meta(max_length=40)]
+Label = Annotated[str, Meta(max_length=80)]
 Port = Annotated[int, Meta(ge=1, le=65535)]
 ExitCode = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]
 
@@ -49,10 +55,10 @@ class Message(msgspec.Struct, kw_only=True, tag_field="type"):
 
 
 class GpuFacts(Value, kw_only=True):
-    uuid: Short
-    index: Count
-    model: Short
-    vram_mib: Count
+    uuid: Label
+    index: Index
+    model: Label
+    vram_mib: Size
     pcie_generation: Count | None = None
     pcie_width: Count | None = None
     driver: Short = ""
@@ -69,17 +75,17 @@ class HostFacts(Value, kw_only=True):
     kernel: Short
     architecture: Short
     cpu_model: Short
-    cpu_cores: Count
-    memory_mib: Count
-    disk_gb: Count
-    disk_free_gb: Count
+    cpu_cores: Size
+    memory_mib: Size
+    disk_gb: Size
+    disk_free_gb: Size
     docker_version: Short = ""
     docker_storage_driver: Short = ""
     runc_version: Short = ""
     nvidia_driver: Short = ""
     tier: Short = "CPU"
     gpus: Annotated[list[GpuFacts], Meta(max_length=64)] = []
-    isolation: Short = "runc"
+    isolation: Word = "runc"
     disk_quota: bool = False
     virtualisation: Short = ""
     digest: Short = ""
@@ -102,7 +108,7 @@ class JoinRequest(Value, kw_only=True):
 
     public_key: Short
     signature: Short
-    agent_version: Short
+    agent_version: Version
     instance_id: Short
     facts: HostFacts
     checks: Annotated[list[SelfTestResult], Meta(max_length=100)] = []
@@ -194,12 +200,12 @@ class Hello(Message, kw_only=True, tag="hello"):
     node_id: Id
     key_id: Id
     signature: Short
-    agent_version: Short
+    agent_version: Version
     instance_id: Short
     boot_id: Short
     generation: Count
     facts: HostFacts
-    checks: list[SelfTestResult] = []
+    checks: Annotated[list[SelfTestResult], Meta(max_length=100)] = []
     observed: Annotated[list[WorkloadReport], Meta(max_length=500)] = []
 
 

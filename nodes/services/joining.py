@@ -81,7 +81,8 @@ def revoke_node_key(*, actor: Actor, key_id: uuid.UUID) -> None:
 def authenticate_node_key(plain: str) -> NodeKey:
     """Return the key that `plain` names; raises Unauthenticated `node_key_wrong` or `node_key_expired`."""
     prefix = plain.split("_")[1] if plain.startswith("dcn_") and plain.count("_") >= 2 else ""
-    key = NodeKey.objects.filter(prefix=prefix, revoked_at=None).first()
+    readable = prefix.isascii() and prefix.isalnum()
+    key = NodeKey.objects.filter(prefix=prefix, revoked_at=None).first() if readable else None
     digest = hashlib.sha256(plain.encode()).hexdigest()
     if key is None or not hmac.compare_digest(key.digest, digest):
         raise Unauthenticated(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -19,9 +18,8 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture(autouse=True)
-def _no_background(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _no_background(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub.hub, "start", lambda: None)
-    yield
 
 
 class Deaf:
@@ -72,8 +70,7 @@ async def test_an_agent_that_does_not_read_delays_nobody_else(
     await asyncio.sleep(0)
     assert attentive.asked >= 1
     assert deaf.asked == 2
-    while registry._nudging:
-        await asyncio.sleep(0.02)
+    await asyncio.wait(registry._nudging)
     await registry._poll()
     await asyncio.sleep(0)
     assert deaf.asked == 3
@@ -87,20 +84,20 @@ async def test_a_connection_that_breaks_ends_neither_the_poll_nor_the_loops() ->
     registry.add(node_id, broken)
     for asked in (1, 2):
         await registry._poll()
-        while registry._nudging:
-            await asyncio.sleep(0)
+        await asyncio.wait(registry._nudging)
         assert broken.asked == asked
-    calls = 0
+    calls, thrice = 0, asyncio.Event()
 
     async def step() -> None:
         nonlocal calls
         calls += 1
+        if calls == 3:
+            thrice.set()
         raise OverflowError("int too large to convert to float")
 
-    loop = asyncio.create_task(registry._forever(step, 0.01))
-    while calls < 3:
-        await asyncio.sleep(0.01)
-        assert not loop.done()
+    loop = asyncio.get_running_loop().create_task(registry._forever(step, 0.01))
+    await asyncio.wait_for(thrice.wait(), 5)
+    assert not loop.done()
     loop.cancel()
 
 

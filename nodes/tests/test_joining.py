@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import msgspec
 import pytest
 import time_machine
@@ -105,3 +107,52 @@ def test_an_http_heartbeat_with_the_bearer_key_alone_changes_nothing() -> None:
     assert (answer.status_code, answer.json()["code"]) == (401, "challenge_required")
     node.refresh_from_db()
     assert (node.last_beat, node.status) == (None, "offline")
+
+
+WRONG = [
+    ("agent_version", "v" * 41),
+    ("agent_version", "1\x00"),
+    ("instance_id", "\ud800"),
+    ("public_key", "\ud800"),
+    ("signature", "é"),
+    ("facts.cpu_cores", 2**31),
+    ("facts.disk_free_gb", 2**31),
+    ("facts.memory_mib", -1),
+    ("facts.isolation", "x" * 21),
+    ("facts.hostname", "a\x00b"),
+    ("facts.gpus", [{"uuid": "u", "index": 32_768, "model": "m", "vram_mib": 1}]),
+    ("facts.gpus", [{"uuid": "u" * 81, "index": 0, "model": "m", "vram_mib": 1}]),
+    ("facts.gpus", [{"uuid": "u", "index": 0, "model": "m" * 81, "vram_mib": 1}]),
+    ("facts.gpus", [{"uuid": "u", "index": 0, "model": "m", "vram_mib": 2**31}]),
+    ("checks", [{"check": "a\x00", "passed": True, "severity": "info"}]),
+]
+
+
+@pytest.mark.parametrize(("where", "value"), WRONG)
+def test_a_profile_that_cannot_be_true_is_refused_and_registers_nothing(
+    where: str, value: object
+) -> None:
+    _, plain = services.create_node_key(actor=cast.person("bob"), name="atlas")
+    body = msgspec.to_builtins(cast.ProtocolAgent(plain).join_request())
+    inner = body
+    *path, last = where.split(".")
+    for name in path:
+        inner = inner[name]
+    inner[last] = value
+    answer = APIClient().post(
+        "/api/v1/agent/join",
+        json.dumps(body),
+        content_type="application/json",
+        headers={"Authorization": f"Bearer {plain}"},
+    )
+    assert answer.status_code in {400, 401, 422}, answer.json()
+    assert answer.json()["code"] in {"join_invalid", "signature_wrong"}
+    assert not Node.objects.exists()
+    assert NodeKey.objects.get().public_key == ""
+
+
+@pytest.mark.parametrize("plain", ["dcn_a\x00b_c", "dcn_" + "_" * 500, "dcn_é_x", "_"])
+def test_a_key_of_rubbish_is_no_key(plain: str) -> None:
+    with pytest.raises(Unauthenticated) as refused:
+        services.authenticate_node_key(plain)
+    assert refused.value.code == "node_key_wrong"
