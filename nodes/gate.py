@@ -89,7 +89,7 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
         try:
             call = json.loads(body)
             operation, content = str(call["op"]), dict(call["content"])
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             log.warning("unreadable call of %d bytes", len(body))
         else:
             status, answer = 200, await decide(operation, content)

@@ -21,7 +21,7 @@ class NodeStatus(StrEnum):
 
 # Heard from, and neither put aside nor doubted.
 STANDING = frozenset({NodeStatus.ONLINE, NodeStatus.BUSY, NodeStatus.DRAINING})
-# A silent machine first comes back online; what it is then follows from what it runs.
+# A silent machine, or one put aside, first comes back online; what it is then follows from what it runs.
 NODE = Table[NodeStatus](
     "Node",
     {
@@ -30,7 +30,7 @@ NODE = Table[NodeStatus](
             | {NodeStatus.MAINTENANCE, NodeStatus.SUSPECT, NodeStatus.OFFLINE}
             for status in (NodeStatus.ONLINE, NodeStatus.BUSY, NodeStatus.DRAINING)
         },
-        NodeStatus.MAINTENANCE: STANDING | {NodeStatus.OFFLINE},
+        NodeStatus.MAINTENANCE: {NodeStatus.ONLINE, NodeStatus.OFFLINE},
         NodeStatus.SUSPECT: {NodeStatus.ONLINE, NodeStatus.MAINTENANCE, NodeStatus.OFFLINE},
         NodeStatus.OFFLINE: {NodeStatus.ONLINE, NodeStatus.MAINTENANCE},
     },

@@ -9,13 +9,18 @@ from core import clock
 from core.errors import Conflict
 from nodes.machine import RENTABLE, NodeStatus
 from nodes.models import Allocation, Gpu, GpuAllocation, Node, Workload
-from nodes.services.listing import is_full, refresh_offer
+from nodes.services.listing import failed_checks, is_full, refresh_offer
 
 
 def lock_rentable(node_id: uuid.UUID) -> Node:
     """Lock a node that can take work now; raises Conflict `offer_taken` with the reason."""
     node = Node.objects.lock().filter(pk=node_id).first()
-    if node is None or NodeStatus(node.status) not in RENTABLE or is_full(node):
+    if (
+        node is None
+        or NodeStatus(node.status) not in RENTABLE
+        or failed_checks(node)
+        or is_full(node)
+    ):
         raise Conflict(
             "offer_taken",
             "This machine was taken or went away a moment ago. Nothing was charged; pick another offer.",
@@ -48,11 +53,14 @@ def allocate(
     The caller holds the node's lock. Raises Conflict `offer_taken`, `disk_too_small`.
     """
     found = Gpu.objects.filter(node=node, present=True)
+    whole = gpu_count == 0
+    # A machine that has grown cards, or lost them, since the price was asked is another offer.
+    changed = found.exists() is whole
     if cards is not None:
         found = found.filter(uuid__in=cards)
     found = found.exclude(allocations__released_at=None, allocations__isnull=False)
     free = list(found.order_by("index")[:gpu_count])
-    if len(free) < gpu_count or (gpu_count == 0 and is_full(node)):
+    if len(free) < gpu_count or changed or is_full(node):
         raise Conflict("offer_taken", "These GPUs were taken a moment ago. Nothing was charged.")
     if disk_gb > node.disk_gb:
         raise Conflict("disk_too_small", f"This machine has {node.disk_gb} GB free.")
@@ -60,7 +68,7 @@ def allocate(
     allocation = Allocation.objects.create(
         node=node,
         workload=workload,
-        whole_node=gpu_count == 0,
+        whole_node=whole,
         cpu_cores=cores,
         memory_mib=memory,
         disk_gb=disk_gb,

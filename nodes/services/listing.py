@@ -73,10 +73,19 @@ def move_node(node: Node, to: NodeStatus) -> None:
         node.status = to.value
 
 
+def failed_checks(node: Node) -> list[str]:
+    """Return the names of the checks that a node must pass and did not at its last hello."""
+    return [
+        str(check["check"])
+        for check in node.checks
+        if not check["passed"] and check["severity"] == "refuse"
+    ]
+
+
 def is_full(node: Node) -> bool:
-    """Whether nothing more can be started on the node."""
+    """Whether nothing more can be started on the node; one that is rented whole has no cards to give."""
     held = Allocation.objects.filter(node=node, released_at=None)
-    if node.tier == "CPU":
+    if node.tier == "CPU" or held.filter(whole_node=True).exists():
         return held.exists()
     return (
         not Gpu.objects.filter(node=node, present=True)
@@ -87,7 +96,8 @@ def is_full(node: Node) -> bool:
 
 def _why_hidden(node: Node) -> str:
     if NodeStatus(node.status) in RENTABLE:
-        return ""
+        failed = failed_checks(node)
+        return f"self-test failed: {', '.join(failed)}"[:100] if failed else ""
     return {
         NodeStatus.BUSY: "fully rented",
         NodeStatus.DRAINING: "draining",

@@ -13,7 +13,7 @@ from django.db import connection, transaction
 from accounts.actors import Actor
 from audit import services as audit
 from core import clock, outbox
-from core.errors import Conflict, Forbidden
+from core.errors import Conflict, Forbidden, Unauthenticated
 from hostagent.protocol import Hello, Welcome, session_statement
 from nodes import liveness
 from nodes.events import NodeBack, NodeLost
@@ -29,8 +29,8 @@ from nodes.services.workloads import record_observed
 def open_session(*, key: NodeKey, nonce: str, hello: Hello, gateway: str) -> Welcome:
     """Open a node's session and fence every older one; return the answer with the whole desired set.
 
-    Raises Forbidden `node_foreign` (the key is another node's), Unauthenticated `signature_wrong`,
-    Conflict `node_cloned` (two instances of one identity within a minute: both are put aside).
+    Raises Forbidden `node_foreign` (the key is another node's), Unauthenticated
+    `signature_wrong`, `node_key_wrong` (revoked meanwhile), Conflict `node_cloned` (two instances of one identity within a minute: both are put aside).
     """
     if key.node_id is None or (str(key.node_id), str(key.pk)) != (hello.node_id, hello.key_id):
         raise Forbidden("node_foreign", "This key belongs to another node.")
@@ -42,6 +42,8 @@ def open_session(*, key: NodeKey, nonce: str, hello: Hello, gateway: str) -> Wel
     )
     verify_signature(key.public_key, hello.signature, statement)
     with transaction.atomic():
+        if not NodeKey.objects.filter(pk=key.pk, revoked_at=None).exists():
+            raise Unauthenticated("node_key_wrong", "This node key has been revoked.")
         node = Node.objects.lock().get(pk=key.node_id)
         cloned = _other_instance(node, hello)
         if cloned is None:
@@ -54,7 +56,8 @@ def open_session(*, key: NodeKey, nonce: str, hello: Hello, gateway: str) -> Wel
 
 
 def _other_instance(node: Node, hello: Hello) -> AgentSession | None:
-    session = AgentSession.objects.filter(node=node, closed_at=None).first()
+    # Also one that has closed: a copy that waits for its turn is a copy.
+    session = AgentSession.objects.filter(node=node).order_by("-epoch").first()
     if session is None or session.instance_id == hello.instance_id:
         return None
     silence = (clock.now() - session.last_beat).total_seconds()
@@ -65,7 +68,7 @@ def _quarantine(node: Node, session: AgentSession, hello: Hello) -> None:
     move_node(node, NodeStatus.MAINTENANCE)
     node.epoch += 1
     node.save(update_fields=["epoch"])
-    AgentSession.objects.filter(pk=session.pk).update(closed_at=clock.now())
+    AgentSession.objects.filter(pk=session.pk, closed_at=None).update(closed_at=clock.now())
     refresh_offer(node)
     audit.record(
         actor=Actor.of_agent(node.pk, node.name),

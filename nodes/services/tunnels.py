@@ -16,10 +16,10 @@ from hostagent.protocol import TunnelSettings
 from nodes.models import Node, PortLease, ProxyServer
 
 _PROXY_NAME = re.compile(
-    r"^(?P<node>[0-9a-f-]{36})\.(?P<workload>[0-9a-f-]{36})-g(?P<generation>[0-9]{1,9})-(?P<port>[0-9]{1,5})$"
+    r"(?P<node>[0-9a-f-]{36})\.(?P<workload>[0-9a-f-]{36})-g(?P<generation>[1-9][0-9]{0,8})-(?P<port>[1-9][0-9]{0,4})"
 )
 # What frps hands out are 16 hex digits; a client may send back anything.
-_RUN_ID = re.compile(r"^[0-9A-Za-z-]{0,64}$")
+_RUN_ID = re.compile(r"[0-9A-Za-z-]{0,64}")
 
 
 def node_secret(node_id: str, version: int) -> str:
@@ -64,16 +64,18 @@ def admit_proxy(*, content: dict[str, Any]) -> None:
     """Check that a proxy is exactly one that a lease allows: name, type, port, node. Raises Forbidden."""
     user = _object(content.get("user"))
     node = _node_of(user.get("metas"))
-    name = _PROXY_NAME.match(str(content.get("proxy_name", "")))
+    name = _PROXY_NAME.fullmatch(str(content.get("proxy_name", "")))
     if content.get("proxy_type") != "tcp" or content.get("group") or name is None:
         raise Forbidden("tunnel_kind_refused", "Only plain tcp proxies of leased ports are opened.")
     if name["node"] != str(node.pk):
         raise Forbidden("tunnel_foreign_node", "This proxy name belongs to another node.")
     workload_id, port = _uuid(name["workload"]), content.get("remote_port")
     leased = (
+        # The same lease under a second spelling would be a second proxy to frps.
         workload_id is not None
+        and str(workload_id) == name["workload"]
         and PortLease.objects.filter(
-            port=port if isinstance(port, int) else 0,
+            port=port if type(port) is int else 0,
             container_port=int(name["port"]),
             workload_id=workload_id,
             workload__node=node,
@@ -102,7 +104,7 @@ def _node_of(metas: object) -> Node:
 
 def _run_id_of(told: dict[str, Any]) -> str:
     run_id = str(told.get("run_id") or "")
-    if not _RUN_ID.match(run_id):
+    if not _RUN_ID.fullmatch(run_id):
         raise Forbidden("tunnel_run_id_unreadable", "This is not a run id of frps.")
     return run_id
 
