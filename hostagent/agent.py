@@ -42,6 +42,7 @@ log = logging.getLogger(__name__)
 
 GRACE_FOR_UNKNOWN_SECONDS = 10.0
 ENGINE_PAUSE_SECONDS = 1.0
+NETWORK_RULES_SECONDS = 15.0
 
 
 class Agent:
@@ -73,13 +74,19 @@ class Agent:
             group.create_task(self._beat())
             group.create_task(self._deliver())
             group.create_task(self._watch_deaths())
+            group.create_task(self._keep_network_rules())
+
+    async def _keep_network_rules(self) -> None:
+        """Load the rules now and again and again: a restart of the host's own firewall flushes them."""
+        while True:
+            try:
+                await asyncio.to_thread(netpol.load)
+            except (netpol.NetworkPolicyError, OSError) as error:
+                log.error("network rules: %s", error)
+            await asyncio.sleep(NETWORK_RULES_SECONDS)
 
     async def _prepare(self) -> None:
         limits = await self._wait_for_engine()
-        try:
-            await asyncio.to_thread(netpol.load)
-        except netpol.NetworkPolicyError as error:
-            log.error("network rules: %s", error)
         self._site = Site(
             node_id=self.membership.node_id,
             folder=self.folder,
@@ -101,7 +108,7 @@ class Agent:
     async def _hello(self, challenge: Challenge) -> Message:
         # Until the welcome there is no session: a report with the old epoch would be void.
         self.epoch = 0
-        info = await asyncio.to_thread(self.engine.info)
+        info = await self._engine_info()
         statement = session_statement(
             deployment=self.membership.deployment,
             node_id=self.membership.node_id,
@@ -120,6 +127,14 @@ class Agent:
             checks=await asyncio.to_thread(checks.run_all, info, self.folder),
             observed=[w.reported for w in self.workloads.values() if w.reported],
         )
+
+    async def _engine_info(self) -> dict[str, Any]:
+        while True:
+            try:
+                return await asyncio.to_thread(self.engine.info)
+            except EngineAway as error:
+                log.warning("the engine does not answer: %s", error)
+            await asyncio.sleep(ENGINE_PAUSE_SECONDS)
 
     async def _receive(self, message: PlatformMessage) -> None:
         if isinstance(message, Welcome):
@@ -213,19 +228,17 @@ class Agent:
         assert self._site is not None
         if workload.generation == 1:
             return None
-        for container in await self._containers():
-            labels = container["Labels"]
-            generation = int(labels.get("dc.generation", "1"))
-            if labels.get("dc.workload") == workload.id and generation < workload.generation:
+        for workload_id, generation in await self._ours():
+            if workload_id == workload.id and generation < workload.generation:
                 older = Workload(self._site, _gone(workload.id, generation))
                 self._spawn(self._follow(older, None))
                 return older
         return None
 
-    async def _containers(self) -> list[dict[str, Any]]:
+    async def _ours(self) -> list[tuple[str, int]]:
         while True:
             try:
-                return await asyncio.to_thread(self.engine.containers)
+                return await asyncio.to_thread(self.engine.ours)
             except EngineAway as error:
                 log.warning("the engine does not answer: %s", error)
             await asyncio.sleep(ENGINE_PAUSE_SECONDS)
@@ -244,14 +257,13 @@ class Agent:
     async def _sweep_unknown(self, epoch: int) -> None:
         """Remove our own containers that nobody wishes for, a while after a welcome."""
         await asyncio.sleep(GRACE_FOR_UNKNOWN_SECONDS)
+        found = await self._ours()
         if epoch != self.epoch:
             return
-        for container in await asyncio.to_thread(self.engine.containers):
-            labels = container["Labels"]
-            workload_id = labels.get("dc.workload", "")
-            if workload_id and workload_id not in self.workloads:
+        for workload_id, generation in found:
+            if workload_id not in self.workloads:
                 log.warning("container of %s is not wished for: removing it", workload_id)
-                self._take(_gone(workload_id, int(labels.get("dc.generation", "1"))))
+                self._take(_gone(workload_id, generation))
 
     async def _watch_deaths(self) -> None:
         """Wake a workload the moment its container dies; the tick finds what this misses."""

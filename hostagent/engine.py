@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 import resource
 import socket
 import threading
@@ -13,7 +14,14 @@ from typing import Any
 
 import docker
 import psutil
-from docker.errors import APIError, DockerException, ImageNotFound, NotFound
+from docker.errors import (
+    APIError,
+    DockerException,
+    ImageNotFound,
+    InvalidRepository,
+    NotFound,
+    NullResource,
+)
 from requests.exceptions import RequestException
 
 from hostagent.hardware import has_disk_quota
@@ -22,9 +30,11 @@ from hostagent.planner import Container
 from hostagent.protocol import MAX_LOG_CHARS, ContainerSpec
 from hostagent.spec import MachineLimits, Place, container_config
 
+OUR_NAME = re.compile(r"/dc-[0-9a-f-]{36}-g[1-9][0-9]{0,8}")
 POOL = ipaddress.ip_network("10.213.0.0/16")
 SUBNET_BITS = 28
 LOG_LINES = 1000
+MAX_MESSAGE_CHARS = 2000
 Progress = Callable[[int, int | None], None]
 
 
@@ -32,7 +42,8 @@ class EngineError(Exception):
     """The engine refused, for good: `code` goes to the platform, the message to the renter."""
 
     def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
+        # Some of it is a registry's or an image's own words: short and storable, or the report is lost.
+        super().__init__(message.replace("\x00", "")[:MAX_MESSAGE_CHARS])
         self.code = code
 
 
@@ -98,6 +109,20 @@ class Engine:
         """Return this node's containers: each with its labels."""
         return list(self.api.containers(all=True, filters={"label": f"dc.node={self.node_id}"}))
 
+    def ours(self) -> list[tuple[str, int]]:
+        """Return (workload id, generation) of the containers that this agent made.
+
+        A label alone proves nothing: an image hands its own on to whoever runs it. The name does.
+        """
+        found = []
+        for container in self.containers():
+            labels = container.get("Labels") or {}
+            workload, generation = labels.get("dc.workload", ""), labels.get("dc.generation", "")
+            name = f"/dc-{workload}-g{generation}"
+            if OUR_NAME.fullmatch(name) and name in (container.get("Names") or []):
+                found.append((workload, int(generation)))
+        return found
+
     @_calls
     def inspect(self, name: str) -> dict[str, Any] | None:
         """Return everything about one container, or None."""
@@ -140,6 +165,8 @@ class Engine:
                 progress(sum(layer[0] for layer in layers.values()), known)
         except APIError as error:
             raise _pull_error(image, _explain(error)) from error
+        except (InvalidRepository, NullResource) as error:
+            raise EngineError("image_missing", f"{image} is no image's name: {error}") from error
         except (DockerException, RequestException) as error:
             raise EngineAway(str(error)) from error
         if not self.has_image(image):

@@ -7,11 +7,13 @@ kind and tries to reach this host from there.
 
 from __future__ import annotations
 
+import fcntl
 import ipaddress
 import shutil
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 BRIDGE_PREFIX = "mk"
@@ -19,7 +21,12 @@ TABLE = "dcompute"
 PRIVATE = (
     "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12",
     "192.0.0.0/24", "192.168.0.0/16", "198.18.0.0/15", "224.0.0.0/4", "240.0.0.0/4",
+    # The metadata service of one cloud has a public address.
+    "168.63.129.16/32",
 )  # fmt: skip
+# Where the resolvers stand that the engine hands to containers; the second when the first is a stub.
+RESOLV_CONFS = (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf"))
+CANARY_LOCK = Path("/run/dcompute-canary.lock")
 # The canary's own link: not routed anywhere, taken from the range for benchmarks between networks.
 CANARY_HOST, CANARY_INSIDE = "198.18.255.1", "198.18.255.2"
 
@@ -34,10 +41,25 @@ def resolvers(resolv_conf: str) -> list[str]:
     for line in resolv_conf.splitlines():
         words = line.split()
         if len(words) >= 2 and words[0] == "nameserver":
-            address = ipaddress.ip_address(words[1].partition("%")[0])
+            try:
+                address = ipaddress.ip_address(words[1].partition("%")[0])
+            except ValueError:
+                continue
             if address.version == 4 and not address.is_loopback:
                 found.append(str(address))
     return found
+
+
+def host_resolvers(files: Sequence[Path] = RESOLV_CONFS) -> list[str]:
+    """Return the resolvers that rentals of this host ask, from the first file that names any."""
+    for path in files:
+        try:
+            found = resolvers(path.read_text(errors="replace"))
+        except OSError:
+            continue
+        if found:
+            return found
+    return []
 
 
 def ruleset(allowed_resolvers: list[str]) -> str:
@@ -75,7 +97,7 @@ def load() -> None:
     nft = shutil.which("nft", path="/usr/sbin:/sbin:/usr/bin:/bin")
     if nft is None:
         raise NetworkPolicyError("nft is missing: install the package nftables")
-    script = ruleset(resolvers(Path("/etc/resolv.conf").read_text()))
+    script = ruleset(host_resolvers())
     done = subprocess.run(
         [nft, "-f", "-"], input=script, text=True, capture_output=True, check=False
     )
@@ -88,6 +110,13 @@ def prove() -> bool:
     ip = shutil.which("ip", path="/usr/sbin:/sbin:/usr/bin:/bin")
     if ip is None:
         return False
+    # Agents on one machine share the canary's names: one after the other.
+    with CANARY_LOCK.open("w") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        return _prove(ip)
+
+
+def _prove(ip: str) -> bool:
     name = f"dc-canary-{socket.gethostname()[:8]}"
     outside, inside = f"{BRIDGE_PREFIX}canary0", "dccanary1"
 

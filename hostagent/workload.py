@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from hostagent import netpol
 from hostagent import spec as specs
 from hostagent.engine import Engine, EngineAway, EngineError, PullCancelled, bridge_name
 from hostagent.identity import rewrite, write_private
@@ -113,6 +114,8 @@ class Workload:
                 pause = await self._converge()
             except EngineError as error:
                 self._fail(error.code, str(error))
+            except netpol.NetworkPolicyError as error:
+                self._fail("network_rules_missing", str(error))
             except PullCancelled:
                 log.info("%s: download cancelled", self.name)
                 pause = 0.0
@@ -180,6 +183,8 @@ class Workload:
             await self._create()
         elif action is Action.START:
             self._say(WorkloadState.STARTING)
+            # Nothing starts beside a firewall that somebody has flushed meanwhile.
+            await asyncio.to_thread(netpol.load)
             await asyncio.to_thread(engine.start, self.name)
             self.site.journal.note_start(self.id, self._restarts_wished)
         elif action is Action.OPEN_TUNNELS:

@@ -85,6 +85,48 @@ def test_a_refused_download_names_the_image_and_whether_it_exists(
     assert IMAGE in str(refused.value)
 
 
+def test_what_is_no_name_of_an_image_is_refused_at_once_and_not_tried_for_ever(
+    engine: Engine, dockerd: Border
+) -> None:
+    for name in ("http://example.org/demo", "docker://demo:1"):
+        with pytest.raises(EngineError) as refused:
+            engine.pull(name, lambda current, total: None, threading.Event())
+        assert refused.value.code == "image_missing"
+    assert dockerd.calls() == []
+
+
+def test_a_registry_cannot_make_a_report_that_nobody_takes(
+    engine: Engine, dockerd: Border
+) -> None:
+    told = {"errorDetail": {"message": "teapot \x00" + "x" * 100_000}}
+    dockerd.answers["POST /images/create"] = lines(told)
+    with pytest.raises(EngineError) as refused:
+        pulled(engine)
+    assert len(str(refused.value)) == engines.MAX_MESSAGE_CHARS
+    assert "\x00" not in str(refused.value)
+
+
+def test_a_container_is_ours_by_name_and_labels_together(engine: Engine, dockerd: Border) -> None:
+    mine, image = "0" * 36, "1" * 36
+
+    def listed(name: str, **labels: str) -> dict[str, Any]:
+        told = {f"dc.{label}": value for label, value in labels.items()}
+        return {"Names": [f"/{name}"], "Labels": told}
+
+    dockerd.answers["GET /containers/json"] = (
+        200,
+        [
+            listed(f"dc-{mine}-g2", workload=mine, generation="2"),
+            # Somebody ran an image that carries the labels of a rental's container.
+            listed("silly_name", workload=image, generation="1"),
+            listed("dc-../../x-g1", workload="../../x", generation="1"),
+            listed(f"dc-{mine}-gx", workload=mine, generation="x"),
+            {"Names": None, "Labels": None},
+        ],
+    )
+    assert engine.ours() == [(mine, 2)]
+
+
 def test_a_download_that_ends_without_an_image_is_a_failure(
     engine: Engine, dockerd: Border
 ) -> None:

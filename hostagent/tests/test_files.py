@@ -77,6 +77,18 @@ def test_the_rules_close_what_is_private_and_let_the_resolvers_through() -> None
     assert 'oifname "mk*" drop' in rules
 
 
+def test_rubbish_among_the_resolvers_is_skipped_and_behind_a_stub_stand_the_real_ones(
+    tmp_path: Path,
+) -> None:
+    stub, real, missing = tmp_path / "stub", tmp_path / "real", tmp_path / "missing"
+    stub.write_text("nameserver 127.0.0.53\nnameserver fritz.box\noptions edns0\n")
+    real.write_text("nameserver 192.168.178.1\n")
+    assert netpol.host_resolvers([stub, real]) == ["192.168.178.1"]
+    assert netpol.host_resolvers([real, stub]) == ["192.168.178.1"]
+    assert netpol.host_resolvers([missing, stub]) == []
+    assert "168.63.129.16/32" in netpol.ruleset([])
+
+
 def test_a_machine_without_a_driver_has_no_cards_and_is_a_cpu_machine() -> None:
     assert tier_of([]) == "CPU"
     card = GpuFacts(uuid="GPU-1", index=0, model="NVIDIA GeForce RTX 4090", vram_mib=24_564)

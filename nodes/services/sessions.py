@@ -29,8 +29,9 @@ from nodes.services.workloads import record_observed
 def open_session(*, key: NodeKey, nonce: str, hello: Hello, gateway: str) -> Welcome:
     """Open a node's session and fence every older one; return the answer with the whole desired set.
 
-    Raises Forbidden `node_foreign` (the key is another node's), Unauthenticated
-    `signature_wrong`, `node_key_wrong` (revoked meanwhile), Conflict `node_cloned` (two instances of one identity within a minute: both are put aside).
+    Raises Forbidden `node_foreign` (the key is another node's), Unauthenticated `signature_wrong`,
+    `node_key_wrong` (revoked meanwhile), Conflict `node_cloned` (two instances of one identity within
+    a minute: both are put aside).
     """
     if key.node_id is None or (str(key.node_id), str(key.pk)) != (hello.node_id, hello.key_id):
         raise Forbidden("node_foreign", "This key belongs to another node.")
