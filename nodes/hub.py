@@ -116,7 +116,7 @@ class Hub:
             async with asyncio.timeout(NUDGE_SECONDS):
                 await step()
         except (DatabaseError, OSError) as error:  # a timeout is an OSError
-            log.warning("an agent could not be told: %s", error or type(error).__name__)
+            log.warning("an agent could not be told: %s", str(error) or type(error).__name__)
         except Exception:  # the outer loop of one nudge
             log.exception("an agent could not be told")
         finally:

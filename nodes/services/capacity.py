@@ -5,9 +5,11 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 
+from django.db.models import Max
+
 from core import clock
 from core.errors import Conflict
-from nodes.machine import RENTABLE, NodeStatus
+from nodes.machine import RENTABLE, NodeStatus, Wish, WorkloadState
 from nodes.models import Allocation, Gpu, GpuAllocation, Node, Workload
 from nodes.services.listing import failed_checks, is_full, refresh_offer
 
@@ -62,8 +64,7 @@ def allocate(
     free = list(found.order_by("index")[:gpu_count])
     if len(free) < gpu_count or changed or is_full(node):
         raise Conflict("offer_taken", "These GPUs were taken a moment ago. Nothing was charged.")
-    if disk_gb > node.disk_gb:
-        raise Conflict("disk_too_small", f"This machine has {node.disk_gb} GB free.")
+    _require_disk(node, workload, disk_gb)
     cores, memory = share_of(node, gpu_count)
     allocation = Allocation.objects.create(
         node=node,
@@ -77,6 +78,19 @@ def allocate(
     GpuAllocation.objects.bulk_create(GpuAllocation(gpu=gpu, allocation=allocation) for gpu in free)
     refresh_offer(node)
     return allocation
+
+
+def _require_disk(node: Node, workload: Workload, disk_gb: int) -> None:
+    """Refuse disk that is not free or that others were promised; a disk that is kept is there already."""
+    if Allocation.objects.filter(workload=workload).exists():
+        return
+    others = Workload.objects.filter(node=node).exclude(pk=workload.pk)
+    kept = others.exclude(wish=Wish.ABSENT.value, observed_state=WorkloadState.ABSENT.value)
+    held = Allocation.objects.filter(workload__in=kept).values("workload")
+    promised = sum(row["most"] for row in held.annotate(most=Max("disk_gb")))
+    free = min(node.disk_gb, int(node.facts.get("disk_gb", node.disk_gb)) - promised)
+    if disk_gb > free:
+        raise Conflict("disk_too_small", f"This machine has {max(0, free)} GB free.")
 
 
 def release_allocation(*, node: Node, workload: Workload) -> None:

@@ -12,6 +12,7 @@ import time_machine
 from accounts import services as accounts
 from accounts.actors import Actor
 from core.errors import Conflict, DomainError, Unauthenticated
+from core.ids import new_id
 from hostagent.protocol import SelfTestResult
 from nodes import gate, gateway, services
 from nodes.machine import NODE, NodeStatus
@@ -19,6 +20,7 @@ from nodes.models import AgentSession, Allocation, Node, NodeKey, Offer
 from nodes.services import capacity
 from nodes.tests.test_border import leased
 from rentals import services as rentals
+from rentals.models import Rental
 from tests import cast
 
 
@@ -68,12 +70,12 @@ def test_a_price_without_cards_does_not_rent_a_machine_that_has_some_now() -> No
     alice = cast.person("alice", usd=50)
     agent.facts = cast.facts(gpus=2)
     with pytest.raises(Conflict) as refused:
-        rented_after(alice, offer, lambda: agent.connect())
+        rented_after(alice, offer, agent.connect)
     assert refused.value.code == "offer_taken"
     assert not Allocation.objects.exists()
 
 
-def rented_after(alice: Actor, offer: Offer, event: Callable[[], None]) -> None:
+def rented_after(alice: Actor, offer: Offer, event: Callable[[], object]) -> None:
     accounts.add_ssh_key(actor=alice, name="laptop", public_key=cast.public_ssh_key())
     quote = rentals.quote_offer(
         actor=alice, offer_id=offer.pk, template_id=cast.template().pk, gpu_count=None
@@ -82,6 +84,49 @@ def rented_after(alice: Actor, offer: Offer, event: Callable[[], None]) -> None:
     rentals.request_rental(
         actor=alice, quote_id=quote.pk, ssh_key_ids=None, idempotency_key="between"
     )
+
+
+def with_disk(alice: Actor, offer: Offer, disk_gb: int) -> Rental:
+    if not accounts.ssh_keys_of(actor=alice):
+        accounts.add_ssh_key(actor=alice, name="laptop", public_key=cast.public_ssh_key())
+    quote = rentals.quote_offer(
+        actor=alice,
+        offer_id=offer.pk,
+        template_id=cast.template().pk,
+        gpu_count=1,
+        disk_gb=disk_gb,
+    )
+    return rentals.request_rental(
+        actor=alice, quote_id=quote.pk, ssh_key_ids=None, idempotency_key=str(new_id())
+    )
+
+
+@pytest.mark.django_db
+def test_two_rentals_are_not_promised_the_same_disk() -> None:
+    cast.proxy_server()
+    _, offer = cast.machine(cast.person("bob"), gpus=3)
+    alice = cast.person("alice", usd=500)
+    with_disk(alice, offer, 60)
+    with pytest.raises(Conflict) as refused:
+        with_disk(alice, offer, 41)
+    assert refused.value.code == "disk_too_small"
+    assert Allocation.objects.count() == 1
+    with_disk(alice, offer, 40)
+    assert sum(Allocation.objects.values_list("disk_gb", flat=True)) == 100
+
+
+@pytest.mark.django_db
+def test_a_stopped_rental_that_filled_its_disk_gets_its_machine_back() -> None:
+    cast.proxy_server()
+    agent, offer = cast.machine(cast.person("bob"), gpus=1)
+    alice = cast.person("alice", usd=500)
+    rental = with_disk(alice, offer, 60)
+    node, workload = agent_node(agent), cast.workload_of(rental)
+    services.release_allocation(node=node, workload=workload)
+    agent.facts.disk_free_gb = 40
+    agent.connect()
+    again = services.allocate(node=agent_node(agent), workload=workload, gpu_count=1, disk_gb=60)
+    assert again.disk_gb == 60
 
 
 @pytest.mark.django_db
