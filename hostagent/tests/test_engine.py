@@ -95,9 +95,7 @@ def test_what_is_no_name_of_an_image_is_refused_at_once_and_not_tried_for_ever(
     assert dockerd.calls() == []
 
 
-def test_a_registry_cannot_make_a_report_that_nobody_takes(
-    engine: Engine, dockerd: Border
-) -> None:
+def test_a_registry_cannot_make_a_report_that_nobody_takes(engine: Engine, dockerd: Border) -> None:
     told = {"errorDetail": {"message": "teapot \x00" + "x" * 100_000}}
     dockerd.answers["POST /images/create"] = lines(told)
     with pytest.raises(EngineError) as refused:
