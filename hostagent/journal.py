@@ -6,10 +6,23 @@ One small JSON file, replaced as a whole. No secrets: specs come again with ever
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from hostagent.identity import write_private
+
+log = logging.getLogger(__name__)
+
+
+class _Kept(msgspec.Struct):
+    """What the file holds."""
+
+    stopped: list[str] = []
+    failed: dict[str, tuple[int, str, str]] = {}
+    restarts: dict[str, int] = {}
 
 
 class Journal:
@@ -20,13 +33,19 @@ class Journal:
         self._data: dict[str, Any] = {"stopped": [], "failed": {}, "restarts": {}}
         if path.exists():
             try:
-                self._data.update(json.loads(path.read_text()))
-            except ValueError:
-                # Half a file cannot be ours (it is replaced as a whole): start from what the engine shows.
+                self._data.update(
+                    msgspec.structs.asdict(msgspec.json.decode(path.read_bytes(), type=_Kept))
+                )
+            except (msgspec.DecodeError, UnicodeError, RecursionError):
+                # It is replaced as a whole, so this is not ours: start from what the engine shows.
                 path.unlink()
 
     def _write(self) -> None:
-        write_private(self.path, json.dumps(self._data).encode())
+        try:
+            write_private(self.path, json.dumps(self._data).encode())
+        except OSError as error:
+            # A full disk must not keep anything from being stopped; what we know stays in memory.
+            log.error("the journal could not be written: %s", error)
 
     def note_stop(self, workload_id: str) -> None:
         """Remember that we stop this container, before we do it."""

@@ -77,17 +77,22 @@ def frpc_config(tunnel: TunnelSettings, folder: Path, admin: dict[str, Any]) -> 
 
 def write_config(tunnel: TunnelSettings, folder: Path) -> bool:
     """Write frpc's files; True when others were there, so that a running frpc has to start again."""
-    admin_file, config_file = folder / ADMIN, folder / CONFIG
+    admin_file = folder / ADMIN
     if not admin_file.exists():
         admin = {"port": _free_port(), "user": "agent", "password": secrets.token_urlsafe(24)}
         write_private(admin_file, json.dumps(admin).encode())
     if tunnel.ca_pem:
-        write_private(folder / CA, tunnel.ca_pem.encode())
+        _replace(folder / CA, tunnel.ca_pem)
     text = frpc_config(tunnel, folder, json.loads(admin_file.read_text()))
-    before = config_file.read_text() if config_file.exists() else None
+    return _replace(folder / CONFIG, text) not in {None, text}
+
+
+def _replace(path: Path, text: str) -> str | None:
+    """Write a file unless it says so already: a full disk then costs nothing. Return what it said."""
+    before = path.read_text() if path.exists() else None
     if before != text:
-        write_private(config_file, text.encode())
-    return before not in {None, text}
+        write_private(path, text.encode())
+    return before
 
 
 def _free_port() -> int:

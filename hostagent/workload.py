@@ -33,6 +33,7 @@ from hostagent.tunnel import Proxy, TunnelAway, Tunnels
 log = logging.getLogger(__name__)
 
 TICK_SECONDS = 5.0
+TROUBLE_SECONDS = 2.0
 REPORT_PULL_BYTES = 4_000_000
 TUNNEL_POLL_SECONDS = 0.03
 TUNNEL_PATIENCE_SECONDS = 2.0
@@ -109,7 +110,7 @@ class Workload:
         while True:
             self._wake.clear()
             pause = TICK_SECONDS
-            # An outer loop: this workload's trouble is not the others'.
+            # This workload's trouble is not the others'.
             try:
                 pause = await self._converge()
             except EngineError as error:
@@ -122,6 +123,9 @@ class Workload:
             except (EngineAway, TunnelAway) as error:
                 log.warning("%s: %s", self.name, error)
                 pause = 0.5
+            except Exception:  # the outer loop: a task that dies would never stop its container
+                log.exception("%s", self.name)
+                pause = TROUBLE_SECONDS
             if self.reported and self.reported.state is WorkloadState.ABSENT:
                 return
             try:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from hostagent import netpol, tunnel
 from hostagent.hardware import gpu_facts, tier_of
 from hostagent.identity import Identity, Membership
@@ -45,6 +47,27 @@ def test_the_journal_remembers_stops_and_failures_and_survives_rubbish(tmp_path:
     assert not Journal(tmp_path / "journal.json").is_stopped("w")
     (tmp_path / "journal.json").write_text("{half")
     assert not Journal(tmp_path / "journal.json").is_stopped("w")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[]", "5", '"x"', "null", '{"stopped": 5}', '{"failed": []}', '{"restarts": {"w": "x"}}'],
+)
+def test_a_journal_that_is_not_ours_is_begun_anew(tmp_path: Path, text: str) -> None:
+    (tmp_path / "journal.json").write_text(text)
+    journal = Journal(tmp_path / "journal.json")
+    assert (journal.is_stopped("w"), journal.failure("w", 1)) == (False, None)
+    assert journal.restarts("w") == 0
+    journal.note_stop("w")
+    assert Journal(tmp_path / "journal.json").is_stopped("w")
+
+
+def test_frpcs_files_are_written_only_when_they_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tunnel.write_config(SETTINGS, tmp_path)
+    monkeypatch.setattr(tunnel, "write_private", lambda *_: pytest.fail("written again"))
+    assert tunnel.write_config(SETTINGS, tmp_path) is False
 
 
 def test_frpc_is_told_to_verify_the_server_and_not_to_share_one_connection(tmp_path: Path) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from hostagent import netpol
+from hostagent import netpol, tunnel
 from hostagent.engine import Engine
 from hostagent.journal import Journal
 from hostagent.protocol import DesiredWorkload, WorkloadReport, WorkloadState
@@ -39,6 +41,19 @@ def site(folder: Path, border: Border, reports: list[WorkloadReport]) -> Site:
     )
 
 
+async def reported(
+    workload: Workload, reports: list[WorkloadReport], state: WorkloadState
+) -> WorkloadReport:
+    """Let a workload act until it reports this state."""
+    task = asyncio.get_running_loop().create_task(workload.run())
+    async with asyncio.timeout(10):
+        while not reports or reports[-1].state is not state:  # its own thread acts
+            assert not task.done() or state is WorkloadState.ABSENT, task
+            await asyncio.sleep(0.01)
+    task.cancel()
+    return reports[-1]
+
+
 async def test_nothing_starts_while_the_network_rules_cannot_be_loaded(
     dockerd: Border, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -51,14 +66,56 @@ async def test_nothing_starts_while_the_network_rules_cannot_be_loaded(
         {"State": {"Running": False, "Status": "created"}},
     )
     reports: list[WorkloadReport] = []
-    wished = DesiredWorkload(
-        workload_id=ID, workload_generation=1, rental_id="r", state="running", spec=SPEC
-    )
-    workload = Workload(site(tmp_path, dockerd, reports), wished)
-    task = asyncio.get_running_loop().create_task(workload.run())
-    async with asyncio.timeout(10):
-        while not reports or reports[-1].state is not WorkloadState.FAILED:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
-    task.cancel()
-    assert reports[-1].code == "network_rules_missing"
+    workload = Workload(site(tmp_path, dockerd, reports), wish("running"))
+    seen = await reported(workload, reports, WorkloadState.FAILED)
+    assert seen.code == "network_rules_missing"
     assert f"POST /containers/{NAME}/start" not in dockerd.calls()
+
+
+async def test_a_full_disk_does_not_keep_a_container_from_being_stopped(
+    dockerd: Border, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    stopping(dockerd, tmp_path)
+    monkeypatch.setattr("hostagent.journal.write_private", full)
+    reports: list[WorkloadReport] = []
+    there = site(tmp_path, dockerd, reports)
+    await reported(Workload(there, wish("stopped")), reports, WorkloadState.STOPPED)
+    assert there.journal.is_stopped(ID)
+
+
+async def test_an_answer_that_nobody_thought_of_does_not_end_the_following_of_a_wish(
+    dockerd: Border, tmp_path: Path
+) -> None:
+    stopping(dockerd, tmp_path)
+    # An engine that leaves out what it always says, once.
+    dockerd.answers[f"GET /containers/{NAME}/json"] = (200, {"Odd": True})
+    reports: list[WorkloadReport] = []
+    workload = Workload(site(tmp_path, dockerd, reports), wish("stopped"))
+    task = asyncio.get_running_loop().create_task(workload.run())
+    while f"GET /containers/{NAME}/json" not in dockerd.calls():  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.1)
+    assert not task.done()
+    task.cancel()
+    dockerd.answers[f"GET /containers/{NAME}/json"] = (200, EXITED)
+    await reported(workload, reports, WorkloadState.STOPPED)
+
+
+EXITED = {"State": {"Running": False, "Status": "exited", "ExitCode": 0}}
+
+
+def wish(state: str) -> DesiredWorkload:
+    return DesiredWorkload(
+        workload_id=ID, workload_generation=1, rental_id="r", state=state, spec=SPEC
+    )
+
+
+def stopping(dockerd: Border, folder: Path) -> None:
+    """A container that has ended and an frpc without proxies."""
+    dockerd.answers[f"GET /containers/{NAME}/json"] = (200, EXITED)
+    dockerd.answers["GET /api/store/proxies"] = (200, {"proxies": []})
+    admin = {"port": dockerd.port, "user": "agent", "password": "x"}
+    (folder / tunnel.ADMIN).write_text(json.dumps(admin))
