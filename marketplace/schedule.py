@@ -14,6 +14,8 @@ def beat_schedule(env: Environment) -> dict[str, dict[str, Any]]:
         "audit.seal": ("audit.tasks.seal_events", 5.0),
         "nodes.sweep_liveness": ("nodes.tasks.sweep_liveness", env.heartbeat_seconds / 2),
         "nodes.reconcile_ports": ("nodes.tasks.reconcile_ports", env.reconcile_seconds),
+        "nodes.rate": ("nodes.tasks.rate_machines", 3600.0),
+        "nodes.prices": ("nodes.tasks.note_prices", 600.0),
         "nodes.forget_logs": ("nodes.tasks.forget_logs", 3600.0),
         "rentals.reconcile": ("rentals.tasks.reconcile_rentals", env.reconcile_seconds),
         "rentals.probe": ("rentals.tasks.probe_rentals", env.probe_seconds),

@@ -20,6 +20,7 @@ from core.errors import Invalid, NotFound, Unauthenticated, Unavailable
 from hostagent.protocol import ProtocolError, read_join
 from nodes import queries, services, telemetry
 from nodes.models import Node, NodeKey, Offer
+from nodes.presenting import hidden_out
 
 
 def offer_out(offer: Offer) -> dict[str, Any]:
@@ -63,7 +64,7 @@ def node_out(node: Node) -> dict[str, Any]:
         "checks": node.checks,
         "draining": node.draining,
         "listed": bool(offer and offer.listed),
-        "hidden_because": offer.hidden_because if offer else "",
+        "hidden_because": hidden_out(offer),
         "last_beat": node.last_beat,
         "price": {
             "gpu_hourly": money.decimal_string(node.gpu_rate * money.SECONDS_PER_HOUR),

@@ -39,6 +39,36 @@ NODE = Table[NodeStatus](
 RENTABLE = frozenset({NodeStatus.ONLINE})
 
 
+class Hidden(StrEnum):
+    """Why the search does not show a machine. The codes are stable; `HIDDEN` says them to its host."""
+
+    TAKEN = "fully_rented"
+    DRAINING = "draining"
+    MAINTENANCE = "in_maintenance"
+    SUSPECT = "beats_missed"
+    OFFLINE = "offline"
+    CHECK_FAILED = "check_failed"
+    NO_DISK = "no_disk_left"
+
+
+HIDDEN = {
+    Hidden.TAKEN: "Everything on it is rented. It is listed again when a rental ends.",
+    Hidden.DRAINING: "It is draining: what runs goes on and nothing new starts. Take new rentals again to list it.",
+    Hidden.MAINTENANCE: "It was put aside. If two machines used its key, give each a node key of its own.",
+    Hidden.SUSPECT: "It has missed a few heartbeats. It is listed again with the next one.",
+    Hidden.OFFLINE: "It is not connected. Start the agent with `hostagent run` and see what it prints.",
+    Hidden.CHECK_FAILED: "It failed a check of its self-test, see below. Mend it; the agent tests again when it connects.",
+    Hidden.NO_DISK: "No disk is left for a new rental. Free some; the agent measures it when it connects.",
+}
+UNRENTABLE = {
+    NodeStatus.BUSY: Hidden.TAKEN,
+    NodeStatus.DRAINING: Hidden.DRAINING,
+    NodeStatus.MAINTENANCE: Hidden.MAINTENANCE,
+    NodeStatus.SUSPECT: Hidden.SUSPECT,
+    NodeStatus.OFFLINE: Hidden.OFFLINE,
+}
+
+
 class Wish(StrEnum):
     """What should be true of a workload."""
 

@@ -12,6 +12,10 @@ from django.db.models import Q
 from core.ids import new_id
 from nodes.machine import NODE, WISH, NodeStatus, Wish
 
+# What the search reads; of one app, so that Django finds them with the other tables.
+from nodes.market import ModelPrice as ModelPrice
+from nodes.market import Offer as Offer
+
 if TYPE_CHECKING:
     from accounts.actors import Actor
 
@@ -74,6 +78,9 @@ class Node(models.Model):
     generation = models.BigIntegerField(default=0)
     epoch = models.BigIntegerField(default=0)
     draining = models.BooleanField(default=False)
+    # Measured; null until it is known. Hundredths of a percent; seconds from order to running container.
+    reliability_bp = models.PositiveSmallIntegerField(null=True, blank=True)
+    ready_seconds = models.PositiveIntegerField(null=True, blank=True)
     last_beat = models.DateTimeField(null=True, blank=True)
     tunnel_run_id = models.CharField(max_length=64, blank=True, default="")
     tunnel_secret_version = models.PositiveIntegerField(default=1)
@@ -272,42 +279,6 @@ class GpuAllocation(models.Model):
 
     def __str__(self) -> str:
         return f"gpu allocation {self.pk}"
-
-
-class Offer(models.Model):
-    """What can be rented on a node now, denormalised for search; `nodes.services` keeps it true."""
-
-    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
-    node = models.OneToOneField(Node, models.CASCADE, related_name="offer")
-    listed = models.BooleanField(default=False)
-    hidden_because = models.CharField(max_length=100, blank=True, default="")
-    tier = models.CharField(max_length=20, choices=Tier.choices)
-    gpu_model = models.CharField(max_length=80, blank=True, default="")
-    gpu_total = models.PositiveSmallIntegerField(default=0)
-    gpu_free = models.PositiveSmallIntegerField(default=0)
-    vram_mib = models.PositiveIntegerField(default=0)
-    cpu_cores = models.PositiveIntegerField()
-    memory_mib = models.PositiveIntegerField()
-    disk_gb = models.PositiveIntegerField()
-    compute_rate = models.BigIntegerField()
-    storage_gb_rate = models.BigIntegerField()
-    region = models.CharField(max_length=40, blank=True, default="")
-    country = models.CharField(max_length=2, blank=True, default="")
-    isolation = models.CharField(max_length=20, default="runc")
-    disk_quota = models.BooleanField(default=False)
-    simulated = models.BooleanField(default=False)
-    updated_at = models.DateTimeField()
-
-    class Meta:
-        indexes = [
-            # Serves nodes.queries.listed_offers: cheapest first.
-            models.Index(
-                fields=["compute_rate", "id"], name="offer_listed", condition=Q(listed=True)
-            ),
-        ]
-
-    def __str__(self) -> str:
-        return f"offer of {self.node_id}"
 
 
 class AgentSession(models.Model):

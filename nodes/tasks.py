@@ -23,3 +23,13 @@ def reconcile_ports() -> None:
 @shared_task
 def forget_logs() -> None:
     services.forget_logs()
+
+
+@shared_task
+def rate_machines() -> None:
+    services.rate_reliability()
+
+
+@shared_task
+def note_prices() -> None:
+    services.note_prices()

@@ -20,6 +20,7 @@ from nodes import services
 from nodes.forms import NodeKeyForm, PricesForm
 from nodes.machine import NodeStatus
 from nodes.models import Allocation, Node, NodeKey, Offer, Workload
+from nodes.presenting import hidden_out
 
 TONES = {
     NodeStatus.ONLINE: "usable",
@@ -43,11 +44,7 @@ def _row(node: Node) -> dict[str, Any]:
         "node": node,
         "tone": TONES[NodeStatus(node.status)],
         "memory_gib": node.memory_mib // 1024,
-        "listed": "yes"
-        if offer and offer.listed
-        else f"no: {offer.hidden_because}"
-        if offer
-        else "no",
+        "hidden": hidden_out(offer),
         "rented": Allocation.objects.filter(node=node, released_at=None).count(),
         "hourly": money.decimal_string(rate * money.SECONDS_PER_HOUR),
         "checks": f"not met: {', '.join(failing)}" if failing else "all pass",
@@ -110,7 +107,8 @@ def machine(request: HttpRequest, node_id: uuid.UUID) -> HttpResponse:
         return redirect("machine", node.pk)
     workloads = Workload.objects.filter(node=node).order_by("-created_at")[:50]
     tone = TONES[NodeStatus(node.status)]
-    context = {"node": node, "tone": tone, "form": form, "workloads": workloads}
+    hidden = hidden_out(Offer.objects.filter(node=node).first())
+    context = {"node": node, "tone": tone, "form": form, "workloads": workloads, "hidden": hidden}
     return render(request, "nodes/machine.html", context)
 
 

@@ -14,6 +14,7 @@ from nodes.services.ports import (
     register_proxy_server,
     release_ports,
 )
+from nodes.services.rating import note_prices, rate_reliability
 from nodes.services.sessions import (
     close_session,
     open_session,
@@ -48,7 +49,9 @@ __all__ = [
     "join_node",
     "last_words",
     "lease_ports",
+    "note_prices",
     "open_session",
+    "rate_reliability",
     "reconcile_ports",
     "record_ack",
     "record_beats",

@@ -5,13 +5,11 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 
-from django.db.models import Max
-
 from core import clock
 from core.errors import Conflict
-from nodes.machine import RENTABLE, NodeStatus, Wish, WorkloadState
+from nodes.machine import RENTABLE, NodeStatus
 from nodes.models import Allocation, Gpu, GpuAllocation, Node, Workload
-from nodes.services.listing import failed_checks, is_full, refresh_offer
+from nodes.services.listing import disk_left, failed_checks, is_full, refresh_offer
 
 
 def lock_rentable(node_id: uuid.UUID) -> Node:
@@ -84,13 +82,9 @@ def _require_disk(node: Node, workload: Workload, disk_gb: int) -> None:
     """Refuse disk that is not free or that others were promised; a disk that is kept is there already."""
     if Allocation.objects.filter(workload=workload).exists():
         return
-    others = Workload.objects.filter(node=node).exclude(pk=workload.pk)
-    kept = others.exclude(wish=Wish.ABSENT.value, observed_state=WorkloadState.ABSENT.value)
-    held = Allocation.objects.filter(workload__in=kept).values("workload")
-    promised = sum(row["most"] for row in held.annotate(most=Max("disk_gb")))
-    free = min(node.disk_gb, int(node.facts.get("disk_gb", node.disk_gb)) - promised)
+    free = disk_left(node, besides=workload)
     if disk_gb > free:
-        raise Conflict("disk_too_small", f"This machine has {max(0, free)} GB free.")
+        raise Conflict("disk_too_small", f"This machine has {free} GB free.")
 
 
 def release_allocation(*, node: Node, workload: Workload) -> None:

@@ -6,14 +6,16 @@ import uuid
 from decimal import Decimal
 
 from django.db import transaction
+from django.db.models import Max
 
 from accounts.actors import Actor
 from audit import services as audit
 from core import clock, money, outbox
 from core.errors import Invalid, NotFound
 from nodes.events import NodeChanged, WorkloadWished
-from nodes.machine import RENTABLE, STANDING, NodeStatus
-from nodes.models import Allocation, Gpu, Node, Offer
+from nodes.hardware import card_columns, host_columns
+from nodes.machine import RENTABLE, STANDING, UNRENTABLE, Hidden, NodeStatus, Wish, WorkloadState
+from nodes.models import Allocation, Gpu, Node, Offer, Workload
 
 MAX_HOURLY = Decimal(1000)
 
@@ -21,31 +23,27 @@ MAX_HOURLY = Decimal(1000)
 def refresh_offer(node: Node) -> Offer:
     """Make the node's offer and its status say what is true now. The node's row is locked by the caller."""
     settle_status(node)
-    gpus = list(Gpu.objects.filter(node=node, present=True))
+    gpus = list(Gpu.objects.filter(node=node, present=True).order_by("index"))
     taken = Gpu.objects.filter(node=node, allocations__released_at=None, allocations__isnull=False)
     free = len(gpus) - len({gpu.pk for gpu in taken} & {gpu.pk for gpu in gpus})
-    hidden = _why_hidden(node)
+    disk = disk_left(node)
+    hidden = _why_hidden(node, disk)
     offer, _ = Offer.objects.update_or_create(
         node=node,
         defaults={
             "listed": not hidden,
             "hidden_because": hidden,
-            "tier": node.tier,
-            "gpu_model": gpus[0].model if gpus else "",
             "gpu_total": len(gpus),
             "gpu_free": free,
-            "vram_mib": min((gpu.vram_mib for gpu in gpus), default=0),
-            "cpu_cores": node.cpu_cores,
-            "memory_mib": node.memory_mib,
-            "disk_gb": node.disk_gb,
+            "disk_gb": disk,
             "compute_rate": node.gpu_rate if gpus else node.cpu_node_rate,
             "storage_gb_rate": node.storage_gb_rate,
-            "region": node.region,
-            "country": node.country,
-            "isolation": str(node.facts.get("isolation", "runc")),
-            "disk_quota": bool(node.facts.get("disk_quota", False)),
+            "reliability_bp": node.reliability_bp,
+            "ready_seconds": node.ready_seconds,
             "simulated": node.simulated,
             "updated_at": clock.now(),
+            **host_columns(node),
+            **card_columns([gpu.details for gpu in gpus]),
         },
     )
     outbox.publish(NodeChanged(node_id=str(node.pk)))
@@ -64,6 +62,15 @@ def settle_status(node: Node) -> None:
     else:
         to = NodeStatus.ONLINE
     move_node(node, to)
+
+
+def note_start(node: Node, seconds: float) -> None:
+    """Let the newest start count for a quarter of how long a locked node's starts take."""
+    new = max(1, round(seconds))
+    old = node.ready_seconds
+    node.ready_seconds = new if old is None else (3 * old + new + 2) // 4
+    node.save(update_fields=["ready_seconds"])
+    refresh_offer(node)
 
 
 def move_node(node: Node, to: NodeStatus) -> None:
@@ -94,17 +101,23 @@ def is_full(node: Node) -> bool:
     )
 
 
-def _why_hidden(node: Node) -> str:
-    if NodeStatus(node.status) in RENTABLE:
-        failed = failed_checks(node)
-        return f"self-test failed: {', '.join(failed)}"[:100] if failed else ""
-    return {
-        NodeStatus.BUSY: "fully rented",
-        NodeStatus.DRAINING: "draining",
-        NodeStatus.MAINTENANCE: "in maintenance",
-        NodeStatus.SUSPECT: "not heard from for a few beats",
-        NodeStatus.OFFLINE: "offline",
-    }[NodeStatus(node.status)]
+def disk_left(node: Node, besides: Workload | None = None) -> int:
+    """Return the GB nobody was promised, not counting what one workload holds: no more than was free at the hello."""
+    others = Workload.objects.filter(node=node)
+    if besides is not None:
+        others = others.exclude(pk=besides.pk)
+    kept = others.exclude(wish=Wish.ABSENT.value, observed_state=WorkloadState.ABSENT.value)
+    held = Allocation.objects.filter(workload__in=kept).values("workload")
+    promised = sum(row["most"] for row in held.annotate(most=Max("disk_gb")))
+    return max(0, min(node.disk_gb, int(node.facts.get("disk_gb", node.disk_gb)) - promised))
+
+
+def _why_hidden(node: Node, disk_gb: int) -> str:
+    if NodeStatus(node.status) not in RENTABLE:
+        return UNRENTABLE[NodeStatus(node.status)].value
+    if failed_checks(node):
+        return Hidden.CHECK_FAILED.value
+    return "" if disk_gb else Hidden.NO_DISK.value
 
 
 @transaction.atomic

@@ -22,7 +22,11 @@ from nodes.events import WorkloadObserved, WorkloadWished
 from nodes.machine import Wish
 from nodes.models import Node, Workload, WorkloadLog
 from nodes.services.capacity import release_allocation
+from nodes.services.listing import note_start
 from nodes.services.ports import release_ports
+
+# What an agent sees of a container that has not run yet.
+UP_TO_RUNNING = frozenset({"", WorkloadState.PULLING.value, WorkloadState.STARTING.value})
 
 
 def create_workload(
@@ -194,6 +198,7 @@ def _record_one(node: Node, workload: Workload, report: WorkloadReport) -> None:
     if seen == workload.observed:
         return
     changed = report.state.value != workload.observed_state
+    had_run = workload.observed_state not in UP_TO_RUNNING
     workload.observed = seen
     workload.observed_state = report.state.value
     workload.observed_generation = report.generation
@@ -202,6 +207,8 @@ def _record_one(node: Node, workload: Workload, report: WorkloadReport) -> None:
         update_fields=["observed", "observed_state", "observed_generation", "observed_at"]
     )
     if changed:
+        if report.state is WorkloadState.RUNNING and report.generation == 1 and not had_run:
+            note_start(node, (workload.observed_at - workload.created_at).total_seconds())
         audit.record(
             actor=Actor.of_agent(node.pk, node.name),
             verb="workload.observed",

@@ -63,7 +63,8 @@ def test_a_host_drains_a_machine_and_takes_that_back() -> None:
     for _ in range(2):  # the second time changes nothing, and the agent is told nothing
         node = drain(True)
         assert (node["draining"], node["status"], node["listed"]) == (True, "draining", False)
-        assert node["hidden_because"] == "draining"
+        assert node["hidden_because"]["code"] == "draining"
+        assert "Take new rentals again" in node["hidden_because"]["sentence"]
         assert Node.objects.get().generation == generation + 1
     node = drain(False)
     assert (node["draining"], node["status"], node["listed"]) == (False, "online", True)

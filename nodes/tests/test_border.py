@@ -336,7 +336,7 @@ def test_cards_of_an_ended_rental_can_be_rented_again() -> None:
     for _ in range(2):
         rental = cast.rented(alice, offer)
         offer.refresh_from_db()
-        assert (offer.gpu_free, offer.listed, offer.hidden_because) == (0, False, "fully rented")
+        assert (offer.gpu_free, offer.listed, offer.hidden_because) == (0, False, "fully_rented")
         with pytest.raises(Conflict) as refused:
             capacity.lock_rentable(offer.node_id)
         assert refused.value.code == "offer_taken"

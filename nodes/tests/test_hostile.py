@@ -36,7 +36,7 @@ def test_a_machine_that_fails_its_self_test_later_takes_no_new_work() -> None:
     ]
     gateway.handle(link, hello)
     offer.refresh_from_db()
-    assert (offer.listed, offer.hidden_because) == (False, "self-test failed: firewall")
+    assert (offer.listed, offer.hidden_because) == (False, "check_failed")
     with pytest.raises(Conflict) as refused:
         capacity.lock_rentable(agent_node(agent).pk)
     assert refused.value.code == "offer_taken"

@@ -64,7 +64,7 @@ def test_the_fleet_says_what_is_rented_what_it_earns_and_what_is_not_met() -> No
     agent, offer = cast.machine(bob)
     browser = pages_of(bob)
     [row] = browser.get("/fleet/").context["machines"]
-    assert (row["listed"], row["rented"], row["tone"]) == ("yes", 0, "usable")
+    assert (row["hidden"], row["rented"], row["tone"]) == (None, 0, "usable")
     assert (row["hourly"], row["memory_gib"], row["checks"]) == ("0.0500004", 16, "all pass")
     cast.rented(alice, offer)
     failed = SelfTestResult(
@@ -79,9 +79,9 @@ def test_the_fleet_says_what_is_rented_what_it_earns_and_what_is_not_met() -> No
     Node.objects.update(checks=[msgspec.to_builtins(failed)])
     fragment = browser.get("/fleet/fragment/")
     [row] = fragment.context["machines"]
-    assert (row["listed"], row["rented"]) == ("no: fully rented", 1)
+    assert (row["hidden"]["code"], row["rented"]) == ("fully_rented", 1)
     assert row["checks"] == "not met: runc"
-    for words in ("atlas-03", "no: fully rented", "not met: runc"):
+    for words in ("atlas-03", "no Everything on it is rented.", "not met: runc"):
         assert words in text(fragment), words
     assert "<html" not in fragment.content.decode()
 

@@ -132,7 +132,7 @@ def test_silence_becomes_suspicion_then_loss_and_a_beat_heals_it() -> None:
         traveller.shift(16)
         assert services.sweep_liveness() == 1
         assert Node.objects.get().status == "suspect"
-        assert Offer.objects.get().hidden_because == "not heard from for a few beats"
+        assert Offer.objects.get().hidden_because == "beats_missed"
         services.record_beats(beats={(agent.node_id, link.epoch): clock.now().timestamp()})
         assert Node.objects.get().status == "online"
         services.record_beats(beats={(agent.node_id, link.epoch - 1): clock.now().timestamp() + 5})

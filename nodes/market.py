@@ -1,0 +1,100 @@
+"""What the search and the market page read: one offer a machine, and what each model has cost."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.db.models import Q
+
+from core.ids import new_id
+
+# `nodes.search` packs a sort value and this number into 63 bits.
+MOST_OFFERS = 2**26
+
+
+class Offer(models.Model):
+    """What can be rented on a machine now, in typed columns; `nodes.services.listing` keeps it true.
+
+    What is not known is null (a text: empty), never 0. Rates are nano-units a second, by the card on a
+    GPU machine and for the whole of another. `number` orders offers for good. `changed_seq` is the transaction
+    that wrote the row last: the database sets both (see `nodes.triggers`), so no writer can forget it.
+    """
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    number = models.BigIntegerField(unique=True, null=True, editable=False)
+    changed_seq = models.BigIntegerField(null=True, editable=False)
+    node = models.OneToOneField("nodes.Node", models.CASCADE, related_name="offer")
+    listed = models.BooleanField(default=False)
+    hidden_because = models.CharField(max_length=20, blank=True, default="")
+    tier = models.CharField(max_length=20)
+    gpu_model = models.CharField(max_length=200, blank=True, default="")
+    gpu_vendor = models.CharField(max_length=20, blank=True, default="")
+    gpu_total = models.PositiveSmallIntegerField(default=0)
+    gpu_free = models.PositiveSmallIntegerField(default=0)
+    vram_mib = models.PositiveIntegerField(null=True, blank=True)
+    gflops = models.PositiveIntegerField(null=True, blank=True)
+    memory_bandwidth_gbs = models.PositiveIntegerField(null=True, blank=True)
+    compute_capability = models.PositiveSmallIntegerField(null=True, blank=True)
+    cuda = models.PositiveSmallIntegerField(null=True, blank=True)
+    driver = models.BigIntegerField(null=True, blank=True)
+    mig = models.BooleanField(null=True, blank=True)
+    pcie_generation = models.PositiveSmallIntegerField(null=True, blank=True)
+    pcie_lanes = models.PositiveSmallIntegerField(null=True, blank=True)
+    cpu_model = models.CharField(max_length=200, blank=True, default="")
+    cpu_cores = models.PositiveIntegerField()
+    memory_mib = models.PositiveIntegerField()
+    architecture = models.CharField(max_length=20, blank=True, default="")
+    os = models.CharField(max_length=200, blank=True, default="")
+    disk_gb = models.PositiveIntegerField()
+    compute_rate = models.BigIntegerField()
+    storage_gb_rate = models.BigIntegerField()
+    reliability_bp = models.PositiveSmallIntegerField(null=True, blank=True)
+    ready_seconds = models.PositiveIntegerField(null=True, blank=True)
+    region = models.CharField(max_length=40, blank=True, default="")
+    country = models.CharField(max_length=2, blank=True, default="")
+    isolation = models.CharField(max_length=20, default="runc")
+    disk_quota = models.BooleanField(default=False)
+    simulated = models.BooleanField(default=False)
+    updated_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(number__isnull=True) | Q(number__gt=0, number__lt=MOST_OFFERS),
+                name="offer_number_fits_a_sort_key",
+            ),
+            models.CheckConstraint(
+                condition=Q(listed=True, hidden_because="")
+                | (Q(listed=False) & ~Q(hidden_because="")),
+                name="offer_hidden_for_a_reason",
+            ),
+        ]
+        indexes = [
+            # Serves nodes.search: what has changed since it looked last.
+            models.Index(fields=["changed_seq"], name="offer_changed"),
+        ]
+
+    def __str__(self) -> str:
+        return f"offer of {self.node_id}"
+
+
+class ModelPrice(models.Model):
+    """What the free cards of one model asked in one hour: percentiles over cards, nano-units a second each.
+
+    `gpu_model` is empty for machines without a card, which are rented whole. Simulated machines do not count.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    gpu_model = models.CharField(max_length=200, blank=True)
+    hour = models.DateTimeField()
+    free = models.PositiveIntegerField()
+    p10 = models.BigIntegerField()
+    p50 = models.BigIntegerField()
+    p90 = models.BigIntegerField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["gpu_model", "hour"], name="model_price_once_an_hour")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.gpu_model} at {self.hour:%Y-%m-%d %H}h"

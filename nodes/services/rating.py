@@ -1,0 +1,64 @@
+"""What the clock works out about machines and prices: reliability, and what each model costs."""
+
+from __future__ import annotations
+
+from django.db import connection, transaction
+
+from core import clock
+from nodes.models import Node
+from nodes.services.listing import refresh_offer
+
+# A machine's reliability is the part of the last 30 days (or of its life, from a day on) in which its
+# beats came: an open session counts up to its last beat.
+RELIABILITY = """
+    WITH life AS (
+        SELECT id, greatest(created_at, %(now)s - interval '30 days') AS since FROM nodes_node
+        WHERE created_at <= %(now)s - interval '1 day'
+    ), heard AS (
+        SELECT life.id, sum(extract(epoch FROM
+                   least(coalesce(s.closed_at, s.last_beat), s.last_beat, %(now)s)
+                   - greatest(s.opened_at, life.since)))
+                   / extract(epoch FROM %(now)s - life.since) AS part
+        FROM life JOIN nodes_agentsession s
+          ON s.node_id = life.id AND s.last_beat > life.since
+        GROUP BY life.id, life.since
+    )
+    SELECT life.id, least(10000, greatest(0, round(10000 * coalesce(heard.part, 0))))::int
+    FROM life LEFT JOIN heard USING (id) JOIN nodes_node n USING (id)
+    WHERE n.reliability_bp IS DISTINCT FROM
+          least(10000, greatest(0, round(10000 * coalesce(heard.part, 0))))::int
+"""
+# One offer stands for each of its free cards, a machine without cards for itself.
+PRICES = """
+    INSERT INTO nodes_modelprice (gpu_model, hour, free, p10, p50, p90)
+    SELECT gpu_model, date_trunc('hour', %(now)s, 'UTC'), count(*),
+           percentile_disc(0.1) WITHIN GROUP (ORDER BY compute_rate),
+           percentile_disc(0.5) WITHIN GROUP (ORDER BY compute_rate),
+           percentile_disc(0.9) WITHIN GROUP (ORDER BY compute_rate)
+    FROM nodes_offer CROSS JOIN LATERAL generate_series(1, greatest(gpu_free, 1)) card
+    WHERE listed AND NOT simulated AND (gpu_total = 0 OR gpu_free > 0)
+    GROUP BY gpu_model
+    ON CONFLICT (gpu_model, hour) DO UPDATE
+    SET free = excluded.free, p10 = excluded.p10, p50 = excluded.p50, p90 = excluded.p90
+"""
+
+
+def rate_reliability() -> int:
+    """Write down the reliability of every machine whose figure has changed; return how many."""
+    with connection.cursor() as cursor:
+        cursor.execute(RELIABILITY, {"now": clock.now()})
+        figures = cursor.fetchall()
+    for node_id, figure in figures:
+        with transaction.atomic():
+            node = Node.objects.lock().get(pk=node_id)
+            node.reliability_bp = figure
+            node.save(update_fields=["reliability_bp"])
+            refresh_offer(node)
+    return len(figures)
+
+
+@transaction.atomic
+def note_prices() -> None:
+    """Write down what free cards of each model ask in this hour; a later look at the same hour replaces it."""
+    with connection.cursor() as cursor:
+        cursor.execute(PRICES, {"now": clock.now()})
