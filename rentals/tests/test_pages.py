@@ -103,7 +103,7 @@ def test_a_visitor_sees_the_price_and_has_to_sign_up_to_rent() -> None:
 
 def test_an_offer_that_is_gone_says_search_again() -> None:
     _, offer = cast.machine(cast.person("bob"))
-    type(offer).objects.update(listed=False)
+    type(offer).objects.update(listed=False, hidden_because="offline")
     answer = Client().get(f"/offers/{offer.pk}/")
     assert answer.status_code == 404
     assert "This offer is not listed now. Search again." in text(answer)
