@@ -14,32 +14,43 @@ from rest_framework.views import APIView
 
 from accounts.api import actor_from
 from billing import reconcile, services
-from billing.presenting import deposit_out, line_out, transfer_out
-from core import clock, money
+from billing.presenting import balance_out, cursor_from, deposit_out, line_out, transfer_out
+from core import money
+
+CURRENCY = OpenApiParameter("currency", str, enum=list(services.currencies()))
+
+
+def _currency(request: Request) -> str:
+    given = request.query_params.get("currency")
+    return services.currencies()[0] if given is None else services.parse_currency(given)
 
 
 class WalletView(APIView):
-    """What the caller has: total = available + locked."""
+    """What the caller has in one currency: total = available + locked."""
 
-    @extend_schema(responses=OpenApiTypes.OBJECT)
+    @extend_schema(responses=OpenApiTypes.OBJECT, parameters=[CURRENCY])
     def get(self, request: Request) -> Response:
         actor = actor_from(request)
         actor.require("wallet:read")
-        balance = services.balance_of(owner_id=actor.user_id)
+        currency = _currency(request)
+        return Response(balance_out(services.balance_of(owner_id=actor.user_id, currency=currency)))
+
+
+class WalletListView(APIView):
+    """What the caller has in each currency."""
+
+    @extend_schema(operation_id="wallets_list", responses=OpenApiTypes.OBJECT)
+    def get(self, request: Request) -> Response:
+        actor = actor_from(request)
+        actor.require("wallet:read")
         return Response(
-            {
-                "currency": balance.currency,
-                "total": money.decimal_string(balance.total),
-                "available": money.decimal_string(balance.available),
-                "locked": money.decimal_string(balance.locked),
-                "hourly": money.decimal_string(balance.burn * money.SECONDS_PER_HOUR),
-                "runs_out": clock.from_epoch(balance.runs_out) if balance.runs_out else None,
-            }
+            [balance_out(each) for each in services.balances_of(owner_id=actor.user_id)]
         )
 
 
 class DepositIn(serializers.Serializer[Any]):
-    amount = serializers.DecimalField(max_digits=8, decimal_places=2, min_value=0)
+    amount = serializers.CharField(help_text="A plain decimal number with at most two places.")
+    currency = serializers.CharField(required=False)
 
 
 class DepositListView(APIView):
@@ -61,9 +72,11 @@ class DepositListView(APIView):
     def post(self, request: Request) -> Response:
         body = DepositIn(data=request.data)
         body.is_valid(raise_exception=True)
+        currency = body.validated_data.get("currency")
         made = services.request_deposit(
             actor=actor_from(request),
-            amount=money.nano_from_decimal(body.validated_data["amount"]),
+            amount=services.parse_deposit(body.validated_data["amount"]),
+            currency=None if currency is None else services.parse_currency(currency),
             idempotency_key=request.headers.get("Idempotency-Key", ""),
         )
         return Response(deposit_out(reconcile.open_checkout(made.pk)), status=201)
@@ -78,14 +91,21 @@ class DepositView(APIView):
 
 
 class StatementView(APIView):
-    """The latest movements of the caller's wallet."""
+    """The movements of one of the caller's wallets, newest first; `next` is the `before` of the page after."""
 
-    @extend_schema(responses=OpenApiTypes.OBJECT)
+    @extend_schema(
+        responses=OpenApiTypes.OBJECT, parameters=[CURRENCY, OpenApiParameter("before", int)]
+    )
     def get(self, request: Request) -> Response:
         actor = actor_from(request)
         actor.require("wallet:read")
-        rows = services.statement_of(owner_id=actor.user_id)
-        return Response([transfer_out(row, actor.user_id) for row in rows])
+        page = services.statement_of(
+            owner_id=actor.user_id,
+            currency=_currency(request),
+            before=cursor_from(request.query_params.get("before")),
+        )
+        rows = [transfer_out(row, actor.user_id) for row in page.rows]
+        return Response({"rows": rows, "next": page.next_before})
 
 
 class EarningsView(APIView):

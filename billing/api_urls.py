@@ -4,6 +4,7 @@ from billing import api
 
 urlpatterns = [
     path("wallet/", api.WalletView.as_view(), name="api_wallet"),
+    path("wallets/", api.WalletListView.as_view(), name="api_wallets"),
     path("wallet/statement/", api.StatementView.as_view(), name="api_statement"),
     path("deposits/", api.DepositListView.as_view(), name="api_deposits"),
     path("deposits/<uuid:deposit_id>/", api.DepositView.as_view(), name="api_deposit"),

@@ -6,8 +6,34 @@ from typing import Any
 
 from billing.machine import DepositState
 from billing.models import Deposit, Transfer
-from billing.services import BillLine
+from billing.services import Balance, BillLine
 from core import clock, money
+from core.errors import Invalid
+
+# Digits that fit a bigint.
+LONGEST_CURSOR = 18
+
+
+def balance_out(balance: Balance) -> dict[str, Any]:
+    """Return a wallet; amounts are decimal strings, `runs_out` is None while nothing burns."""
+    return {
+        "currency": balance.currency,
+        "total": money.decimal_string(balance.total),
+        "available": money.decimal_string(balance.available),
+        "locked": money.decimal_string(balance.locked),
+        "hourly": money.decimal_string(balance.burn * money.SECONDS_PER_HOUR),
+        "runs_out": clock.from_epoch(balance.runs_out) if balance.runs_out else None,
+        "frozen": balance.frozen,
+    }
+
+
+def cursor_from(given: str | None) -> int | None:
+    """Return where a page starts, None for the first. Raises Invalid `cursor_invalid`."""
+    if given is None:
+        return None
+    if not (given.isascii() and given.isdigit() and len(given) <= LONGEST_CURSOR):
+        raise Invalid("cursor_invalid", "Pass on `next` as it was given, or leave it out.")
+    return int(given)
 
 
 def line_out(line: BillLine) -> dict[str, Any]:

@@ -15,7 +15,14 @@ from accounts.services import actor_of_request
 from billing import reconcile, services
 from billing.forms import DepositForm
 from billing.machine import DepositState
-from billing.presenting import DEPOSIT_WORDS, deposit_out, line_out, transfer_out
+from billing.presenting import (
+    DEPOSIT_WORDS,
+    balance_out,
+    cursor_from,
+    deposit_out,
+    line_out,
+    transfer_out,
+)
 from billing.providers import Forged, provider
 from billing.providers.fake import FakeProvider
 from core import clock, money
@@ -33,13 +40,15 @@ def wallet(request: HttpRequest) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         made = services.request_deposit(
             actor=actor,
-            amount=money.nano_from_decimal(form.cleaned_data["amount"]),
+            amount=services.parse_deposit(form.cleaned_data["amount"]),
             idempotency_key=form.cleaned_data["idempotency_key"],
         )
         reconcile.open_checkout(made.pk)
         return redirect("deposit", made.pk)
     balance = services.balance_of(owner_id=actor.user_id)
-    rows = services.statement_of(owner_id=actor.user_id)
+    page = services.statement_of(
+        owner_id=actor.user_id, before=cursor_from(request.GET.get("before"))
+    )
     context = {
         "total": money.decimal_string(balance.total),
         "available": money.decimal_string(balance.available),
@@ -47,10 +56,12 @@ def wallet(request: HttpRequest) -> HttpResponse:
         "hourly": money.decimal_string(balance.burn * money.SECONDS_PER_HOUR),
         "runs_out": clock.from_epoch(balance.runs_out) if balance.runs_out else None,
         "form": form,
+        "wallets": [balance_out(each) for each in services.balances_of(owner_id=actor.user_id)],
         "owed": money.decimal_string(max(0, services.owed_by(owner_id=actor.user_id))),
         "frozen": balance.frozen,
         "deposits": [deposit_out(row) for row in services.deposits_of(actor=actor)[:10]],
-        "rows": [transfer_out(row, actor.user_id) for row in rows],
+        "rows": [transfer_out(row, actor.user_id) for row in page.rows],
+        "next": page.next_before,
     }
     return render(request, "billing/wallet.html", context)
 

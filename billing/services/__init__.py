@@ -1,11 +1,13 @@
 """What may be done with money. Amounts in nano-units, rates in nano/s, instants in epoch seconds."""
 
+from billing.services.amounts import currencies, parse_amount, parse_currency
 from billing.services.deposits import (
     apply_event,
     deposit_of,
     deposits_of,
     note_checkout,
     owed_by,
+    parse_deposit,
     request_deposit,
 )
 from billing.services.meters import (
@@ -19,6 +21,7 @@ from billing.services.statements import (
     Bill,
     BillLine,
     Earnings,
+    Statement,
     bill_of,
     earnings_of,
     statement_of,
@@ -28,6 +31,7 @@ from billing.services.wallets import (
     MAX_DEPOSIT,
     Balance,
     balance_of,
+    balances_of,
     deposit,
     place_hold,
     release_hold,
@@ -40,10 +44,13 @@ __all__ = [
     "Bill",
     "BillLine",
     "Earnings",
+    "Statement",
     "apply_event",
     "balance_of",
+    "balances_of",
     "bill_of",
     "close_meter",
+    "currencies",
     "deposit",
     "deposit_of",
     "deposits_of",
@@ -51,6 +58,9 @@ __all__ = [
     "note_checkout",
     "open_meter",
     "owed_by",
+    "parse_amount",
+    "parse_currency",
+    "parse_deposit",
     "place_hold",
     "release_hold",
     "request_deposit",

@@ -22,6 +22,7 @@ from billing.events import DepositChanged
 from billing.machine import DepositState
 from billing.models import Account, AccountKind, Deposit, PaymentEvent, Transfer
 from billing.providers.base import Kind, ProviderEvent
+from billing.services import amounts
 from billing.services.wallets import announce, deposit, wallet_of
 from core import clock, idempotency, money, outbox
 from core.errors import Invalid, NotFound, Unavailable
@@ -35,13 +36,22 @@ UNPAID = frozenset(
 )
 
 
+def parse_deposit(given: object) -> int:
+    """Return what somebody wants to pay in (nano-units). Raises Invalid as `parse_amount` does."""
+    return amounts.parse_amount(given, least=LEAST, most=MOST, places=2)
+
+
 @transaction.atomic
-def request_deposit(*, actor: Actor, amount: int, idempotency_key: str) -> Deposit:
+def request_deposit(
+    *, actor: Actor, amount: int, idempotency_key: str, currency: str | None = None
+) -> Deposit:
     """Write down that somebody wants to pay `amount` (nano-units, whole cents); no money has moved.
 
-    The same key gives the same deposit. Raises Invalid `amount_range`.
+    The same key gives the same deposit. Raises Invalid `amount_range`, `currency_not_sold`.
     """
     actor.require("wallet:deposit")
+    if currency not in (None, settings.CURRENCY):
+        raise Invalid("currency_not_sold", f"Only {settings.CURRENCY} can be paid in.")
     if not LEAST <= amount <= MOST or amount % CENT:
         raise Invalid("amount_range", "Pay in 1 to 10,000, in whole cents.")
     deposit_id = new_id()

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from django.conf import settings
 
-from billing import ledger, metering, queries
-from billing.models import AccountKind, Meter, Transfer
+from billing import metering, queries
+from billing.models import Meter, Transfer
+from billing.services.wallets import find_wallet
 from core import clock
 
 
@@ -77,11 +78,28 @@ def earnings_of(*, owner_id: uuid.UUID) -> Earnings:
     return Earnings(sum(line.host_share for line in lines), lines, settings.CURRENCY)
 
 
-def statement_of(*, owner_id: uuid.UUID, limit: int = 200) -> list[Transfer]:
-    """Return the latest transfers in and out of a person's wallet, newest first."""
-    wallet = ledger.account_of(AccountKind.WALLET, owner_id, settings.CURRENCY)
-    mine = Transfer.objects.filter(src=wallet) | Transfer.objects.filter(dst=wallet)
-    return list(mine.select_related("src", "dst", "meter").order_by("-id")[:limit])
+@dataclass(frozen=True)
+class Statement:
+    """A page of a wallet's transfers, newest first; `next_before` starts the page after it, None: no more."""
+
+    rows: list[Transfer]
+    next_before: int | None
+
+
+def statement_of(
+    *, owner_id: uuid.UUID, currency: str | None = None, before: int | None = None, limit: int = 50
+) -> Statement:
+    """Return the transfers in and out of a person's wallet that are older than the transfer `before`."""
+    wallet = find_wallet(owner_id, currency or settings.CURRENCY)
+    if wallet.pk is None:
+        return Statement([], None)
+    rows: list[Transfer] = []
+    # One after the other: each side is a range of its own index.
+    for mine in (Transfer.objects.filter(src=wallet), Transfer.objects.filter(dst=wallet)):
+        older = mine if before is None else mine.filter(pk__lt=before)
+        rows += older.select_related("src", "dst", "meter").order_by("-id")[: limit + 1]
+    rows.sort(key=lambda row: -row.pk)
+    return Statement(rows[:limit], rows[limit - 1].pk if len(rows) > limit else None)
 
 
 def verify_ledger() -> list[str]:

@@ -13,11 +13,12 @@ from audit import services as audit
 from billing import ledger, metering
 from billing.events import WalletChanged
 from billing.models import Account, AccountKind, Hold, Transfer
+from billing.services import amounts
 from core import clock, money, outbox
 from core.errors import Conflict, FundsInsufficient, Invalid
 from core.ids import new_id
 
-MAX_DEPOSIT = 1_000_000 * money.NANO
+MAX_DEPOSIT = amounts.MOST
 
 
 @dataclass(frozen=True)
@@ -89,8 +90,8 @@ def deposit(
 
 
 def balance_of(*, owner_id: uuid.UUID, currency: str | None = None) -> Balance:
-    """Return a wallet as it is now, what is on the line included. Writes nothing to the ledger."""
-    wallet = ledger.account_of(AccountKind.WALLET, owner_id, currency or settings.CURRENCY)
+    """Return a wallet as it is now, what is on the line included. Writes nothing."""
+    wallet = find_wallet(owner_id, currency or settings.CURRENCY)
     point = metering.accrued_until(now=clock.epoch(), asof=wallet.asof, runs_out=wallet.runs_out)
     total = wallet.balance - metering.charge(rate=wallet.burn, start=wallet.asof, end=point)
     return Balance(
@@ -102,6 +103,18 @@ def balance_of(*, owner_id: uuid.UUID, currency: str | None = None) -> Balance:
         currency=wallet.currency,
         frozen=wallet.frozen,
     )
+
+
+def balances_of(*, owner_id: uuid.UUID) -> list[Balance]:
+    """Return a person's wallets, one a currency, the one that rents first."""
+    return [balance_of(owner_id=owner_id, currency=each) for each in amounts.currencies()]
+
+
+def find_wallet(owner_id: uuid.UUID, currency: str) -> Account:
+    """Return a wallet to look at, not locked; an empty one that is not stored when there is none yet."""
+    kind = AccountKind.WALLET.value
+    found = Account.objects.filter(kind=kind, owner_id=owner_id, currency=currency).first()
+    return found or Account(kind=kind, owner_id=owner_id, currency=currency, asof=clock.epoch())
 
 
 def used_up_at(*, owner_id: uuid.UUID) -> int | None:

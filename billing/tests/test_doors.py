@@ -76,8 +76,12 @@ def test_an_empty_wallet_shows_nothing_that_never_happened() -> None:
         "locked": "0.00",
         "hourly": "0.00",
         "runs_out": None,
+        "frozen": False,
     }
-    assert api_of(carol).get(f"{ROOT}wallet/statement/").json()["data"] == []
+    assert api_of(carol).get(f"{ROOT}wallet/statement/").json()["data"] == {
+        "rows": [],
+        "next": None,
+    }
     page = pages_of(carol).get("/wallet/")
     assert page.context["rows"] == []
     assert page.context["runs_out"] is None
@@ -87,7 +91,7 @@ def test_what_comes_in_has_no_sign_and_what_goes_out_has_a_minus(scene: Scene) -
     scene.traveller.shift(100)
     rentals.end_rental(actor=scene.alice, rental_id=scene.rental.pk)
     scene.says(WorkloadState.ABSENT)
-    rows = api_of(scene.alice).get(f"{ROOT}wallet/statement/").json()["data"]
+    rows = api_of(scene.alice).get(f"{ROOT}wallet/statement/").json()["data"]["rows"]
     deposit = rows[-1]
     assert (deposit["kind"], deposit["amount"], deposit["subject_id"]) == ("deposit", "50.00", None)
     spent = [row for row in rows if row["subject_id"] == str(scene.rental.pk)]
