@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.contrib import admin
 
-from billing.models import Account, Deposit, Hold, Meter, PaymentEvent, Transfer
+from billing.models import Account, Deposit, Dispute, Hold, Meter, PaymentEvent, Transfer
 from core.admin import ReadOnlyAdmin
 
 
@@ -43,3 +43,10 @@ class PaymentEventAdmin(ReadOnlyAdmin):
     list_display = ["event_id", "provider", "kind", "deposit_id", "outcome", "at"]
     list_filter = ["outcome", "kind"]
     search_fields = ["event_id", "deposit_id"]
+
+
+@admin.register(Dispute)
+class DisputeAdmin(ReadOnlyAdmin):
+    list_display = ["id", "deposit", "ref", "amount", "state", "opened_at", "closed_at"]
+    list_filter = ["state"]
+    search_fields = ["ref", "deposit__id"]

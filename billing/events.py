@@ -30,3 +30,20 @@ class WalletExhausted(Event, frozen=True, kw_only=True):
     owner_id: str
     subject_ids: list[str]
     at: int
+
+
+class DepositSucceeded(Event, frozen=True, kw_only=True):
+    """A deposit is in the wallet of its owner."""
+
+    topic: ClassVar[str] = "billing.deposit_succeeded"
+    deposit_id: str
+    owner_id: str
+
+
+class DisputeChanged(Event, frozen=True, kw_only=True):
+    """A payer's bank asks for a deposit back (open), or has decided (won: for us, lost: for the payer)."""
+
+    topic: ClassVar[str] = "billing.dispute_changed"
+    dispute_id: str
+    owner_id: str
+    state: str

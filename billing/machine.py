@@ -1,4 +1,4 @@
-"""The life of a deposit, and the legal moves in it. Pure."""
+"""The lives of a deposit and of a dispute about it, and the legal moves in them. Pure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,12 @@ class DepositState(StrEnum):
 DEPOSIT = Table[DepositState](
     "Deposit",
     {
-        DepositState.CREATED: {DepositState.PENDING, DepositState.SUCCEEDED, DepositState.FAILED},
+        DepositState.CREATED: {
+            DepositState.PENDING,
+            DepositState.SUCCEEDED,
+            DepositState.FAILED,
+            DepositState.EXPIRED,
+        },
         DepositState.PENDING: {
             DepositState.SUCCEEDED,
             DepositState.FAILED,
@@ -31,8 +36,26 @@ DEPOSIT = Table[DepositState](
         DepositState.FAILED: {DepositState.SUCCEEDED, DepositState.EXPIRED},
         DepositState.EXPIRED: {DepositState.SUCCEEDED},
         DepositState.SUCCEEDED: {DepositState.REFUNDED, DepositState.DISPUTED},
-        DepositState.DISPUTED: {DepositState.SUCCEEDED, DepositState.LOST},
-        DepositState.REFUNDED: set(),
-        DepositState.LOST: set(),
+        DepositState.DISPUTED: {DepositState.SUCCEEDED, DepositState.LOST, DepositState.REFUNDED},
+        DepositState.REFUNDED: {DepositState.DISPUTED},
+        # Banks reopen what they have decided.
+        DepositState.LOST: {DepositState.SUCCEEDED, DepositState.DISPUTED, DepositState.REFUNDED},
+    },
+)
+
+
+class DisputeState(StrEnum):
+    OPEN = "open"
+    WON = "won"
+    LOST = "lost"
+
+
+DISPUTE = Table[DisputeState](
+    "Dispute",
+    {
+        DisputeState.OPEN: {DisputeState.WON, DisputeState.LOST},
+        DisputeState.WON: set(),
+        # The bank gave the money back after all.
+        DisputeState.LOST: {DisputeState.WON},
     },
 )

@@ -14,7 +14,7 @@ from typing import Any, Self
 from django.db import models
 from django.db.models import F, Q
 
-from billing.machine import DEPOSIT, DepositState
+from billing.machine import DEPOSIT, DISPUTE, DepositState, DisputeState
 from core.ids import new_id
 
 
@@ -105,11 +105,15 @@ class Deposit(models.Model):
     # How much of it went back to the payer, in all.
     refunded = models.BigIntegerField(default=0)
     provider = models.CharField(max_length=10)
+    # The checkout at the provider, and the payment that came of it: disputes name only the latter.
     ref = models.CharField(max_length=200, blank=True, default="")
+    payment = models.CharField(max_length=200, blank=True, default="", db_index=True)
     url = models.CharField(max_length=2000, blank=True, default="")
     state = models.CharField(max_length=10, choices=[(s.value, s.value) for s in DepositState])
     created_at = models.DateTimeField()
     changed_at = models.DateTimeField()
+    # When the provider was last asked about it, because no webhook came.
+    asked_at = models.DateTimeField(null=True, blank=True)
 
     objects = DepositQuerySet.as_manager()
 
@@ -128,6 +132,39 @@ class Deposit(models.Model):
         return f"deposit {self.pk}"
 
 
+class DisputeQuerySet(models.QuerySet["Dispute"]):
+    def move(self, pk: uuid.UUID, frm: DisputeState, to: DisputeState, **fields: Any) -> bool:
+        """Change the state by a legal move; False when somebody else moved it first."""
+        DISPUTE.check(frm, to)
+        return bool(self.filter(pk=pk, state=frm).update(state=to.value, **fields))
+
+
+class Dispute(models.Model):
+    """A payer's bank asks for a deposit back. `amount` of it was taken; the lock of the deposit guards it."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    deposit = models.ForeignKey(Deposit, models.PROTECT, related_name="disputes")
+    ref = models.CharField(max_length=200)
+    amount = models.BigIntegerField()
+    state = models.CharField(max_length=10, choices=[(s.value, s.value) for s in DisputeState])
+    opened_at = models.DateTimeField()
+    closed_at = models.DateTimeField(null=True, blank=True)
+
+    objects = DisputeQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["deposit", "ref"], name="dispute_once"),
+            models.CheckConstraint(condition=Q(amount__gte=0), name="dispute_not_negative"),
+            models.CheckConstraint(
+                condition=Q(state__in=[s.value for s in DisputeState]), name="dispute_state_known"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"dispute {self.pk}"
+
+
 class PaymentEventQuerySet(models.QuerySet["PaymentEvent"]):
     def lock(self) -> Self:
         return self.select_for_update(no_key=True, of=("self",)).order_by("pk")
@@ -141,6 +178,11 @@ class PaymentEvent(models.Model):
     kind = models.CharField(max_length=20)
     # Not a foreign key: an event may name a deposit that is not ours.
     deposit_id = models.UUIDField(null=True, blank=True, db_index=True)
+    payment = models.CharField(max_length=200, blank=True, default="", db_index=True)
+    # What it is about at the provider, and how much (nano-units), so that it can be applied later.
+    ref = models.CharField(max_length=200, blank=True, default="")
+    amount = models.BigIntegerField(default=0)
+    currency = models.CharField(max_length=6, blank=True, default="")
     outcome = models.CharField(max_length=40)
     note = models.CharField(max_length=200, blank=True, default="")
     at = models.DateTimeField()

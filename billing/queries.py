@@ -10,7 +10,7 @@ from django.db import connection
 from django.db.models import Case, F, Sum, When
 
 from audit import services as audit
-from billing.models import Meter, Transfer
+from billing.models import Account, AccountKind, Meter, Transfer
 
 _CHECKS = {
     "account {0}: balance {1}, its transfers say {2}": """
@@ -44,6 +44,37 @@ _CHECKS = {
         LEFT JOIN billing_transfer t ON t.idem = 'deposit:' || d.id
         WHERE COALESCE(t.amount, 0) <> CASE
             WHEN d.state IN ('succeeded', 'refunded', 'disputed', 'lost') THEN d.amount ELSE 0 END""",
+    "deposit {0}: {1} nano-units refunded, its transfers say {2}": """
+        SELECT d.id, d.refunded, COALESCE(SUM(t.amount), 0) FROM billing_deposit d
+        LEFT JOIN billing_transfer t ON t.group_id = d.id AND t.kind = 'refund'
+        GROUP BY d.id HAVING d.refunded <> COALESCE(SUM(t.amount), 0)""",
+    "deposit {0}: {1} nano-units went back, and only {2} came": """
+        SELECT d.id, d.refunded + x.disputed, d.amount FROM billing_deposit d
+        JOIN (SELECT deposit_id, SUM(amount) AS disputed FROM billing_dispute
+              WHERE state <> 'won' GROUP BY deposit_id) x ON x.deposit_id = d.id
+        WHERE d.refunded + x.disputed > d.amount""",
+    "deposit {0}: {1}, and {2} of its disputes are open": """
+        SELECT d.id, d.state, COUNT(x.id) FROM billing_deposit d
+        LEFT JOIN billing_dispute x ON x.deposit_id = d.id AND x.state = 'open'
+        GROUP BY d.id HAVING (d.state = 'disputed') <> (COUNT(x.id) > 0)""",
+    "dispute {0}: {1} nano-units, {2} were taken and {3} given back": """
+        SELECT x.id, x.amount, COALESCE(SUM(t.amount) FILTER (WHERE t.kind = 'dispute'), 0),
+               COALESCE(SUM(t.amount) FILTER (WHERE t.kind = 'dispute_won'), 0)
+        FROM billing_dispute x LEFT JOIN billing_transfer t ON t.group_id = x.id
+        GROUP BY x.id
+        HAVING COALESCE(SUM(t.amount) FILTER (WHERE t.kind = 'dispute'), 0) <> x.amount
+            OR COALESCE(SUM(t.amount) FILTER (WHERE t.kind = 'dispute_won'), 0)
+               <> CASE WHEN x.state = 'won' THEN x.amount ELSE 0 END""",
+    "wallet {0}: frozen is {1}, {2} nano-units are owed and {3} disputes are open": """
+        SELECT a.id, a.frozen, o.owed, x.open FROM billing_account a
+        CROSS JOIN LATERAL (
+            SELECT COALESCE(SUM(CASE WHEN t.src_id = r.id THEN t.amount ELSE -t.amount END), 0) AS owed
+            FROM billing_account r JOIN billing_transfer t ON t.src_id = r.id OR t.dst_id = r.id
+            WHERE r.kind = 'receivable' AND r.owner_id = a.owner_id AND r.currency = a.currency) o
+        CROSS JOIN LATERAL (
+            SELECT COUNT(*) AS open FROM billing_dispute x JOIN billing_deposit d ON d.id = x.deposit_id
+            WHERE x.state = 'open' AND d.owner_id = a.owner_id AND d.currency = a.currency) x
+        WHERE a.kind = 'wallet' AND (o.owed < 0 OR a.frozen <> (o.owed > 0 OR x.open > 0))""",
     "meter {0}: a gap or an overlap at {1}": """
         SELECT meter_id, t0 FROM (
             SELECT meter_id, t0, LAG(t1) OVER (PARTITION BY meter_id, kind ORDER BY t0) AS before
@@ -57,6 +88,41 @@ def somebody_is_exhausted(*, now: int) -> bool:
     with connection.cursor() as cursor:
         cursor.execute("SELECT 1 FROM billing_account WHERE runs_out <= %s LIMIT 1", [now])
         return cursor.fetchone() is not None
+
+
+def frozen_wallets(*, limit: int) -> list[tuple[uuid.UUID, str]]:
+    """Return the owners and currencies of frozen wallets, those with free money first."""
+    frozen = Account.objects.filter(kind=AccountKind.WALLET.value, frozen=True)
+    rows = frozen.order_by(F("held") - F("balance")).values_list("owner_id", "currency")[:limit]
+    return [(owner_id, currency) for owner_id, currency in rows if owner_id is not None]
+
+
+_DISPUTED_EARNINGS = """
+    WITH disputed AS (
+        SELECT d.owner_id, SUM(x.amount) AS amount, MIN(d.created_at) AS since
+        FROM billing_dispute x JOIN billing_deposit d ON d.id = x.deposit_id
+        WHERE x.state = 'open' AND d.currency = %(currency)s GROUP BY d.owner_id
+    ), fed AS (
+        SELECT i.owner_id, SUM(CASE WHEN t.src_id = w.id THEN t.amount ELSE -t.amount END) AS amount
+        FROM disputed i
+        JOIN billing_account w
+          ON w.kind = 'wallet' AND w.owner_id = i.owner_id AND w.currency = %(currency)s
+        JOIN billing_account h
+          ON h.kind = 'host' AND h.owner_id = %(payee)s AND h.currency = %(currency)s
+        JOIN billing_transfer t
+          ON (t.src_id = w.id AND t.dst_id = h.id) OR (t.src_id = h.id AND t.dst_id = w.id)
+        WHERE t.created_at >= i.since GROUP BY i.owner_id
+    )
+    SELECT COALESCE(SUM(GREATEST(0, LEAST(f.amount, i.amount))), 0)
+    FROM fed f JOIN disputed i USING (owner_id)
+"""
+
+
+def disputed_earnings(*, payee_id: uuid.UUID, currency: str) -> int:
+    """Return what renters whose payments are disputed have paid to a host since, at most what is disputed."""
+    with connection.cursor() as cursor:
+        cursor.execute(_DISPUTED_EARNINGS, {"payee": payee_id, "currency": currency})
+        return int(cursor.fetchone()[0])
 
 
 def problems() -> list[str]:

@@ -18,5 +18,10 @@ def roll_up_meters() -> None:
 
 
 @shared_task
-def open_stuck_deposits() -> None:
-    reconcile.open_stuck()
+def follow_deposits() -> None:
+    reconcile.follow_deposits()
+
+
+@shared_task
+def collect_debts() -> None:
+    services.collect_debts()

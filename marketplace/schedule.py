@@ -20,7 +20,8 @@ def beat_schedule(env: Environment) -> dict[str, dict[str, Any]]:
         "rentals.reconcile": ("rentals.tasks.reconcile_rentals", env.reconcile_seconds),
         "rentals.probe": ("rentals.tasks.probe_rentals", env.probe_seconds),
         "billing.sweep": ("billing.tasks.sweep_exhausted_wallets", 1.0),
-        "billing.deposits": ("billing.tasks.open_stuck_deposits", 60.0),
+        "billing.deposits": ("billing.tasks.follow_deposits", 60.0),
+        "billing.debts": ("billing.tasks.collect_debts", 60.0),
         "billing.roll_up": ("billing.tasks.roll_up_meters", env.roll_up_seconds),
     }
     return {

@@ -7,11 +7,28 @@ from __future__ import annotations
 
 from django.conf import settings
 
-from billing.providers.base import Checkout, Forged, Kind, Provider, ProviderAway, ProviderEvent
+from billing.providers.base import (
+    Checkout,
+    Forged,
+    Kind,
+    Provider,
+    ProviderAway,
+    ProviderEvent,
+    ProviderRefuses,
+)
 from billing.providers.fake import FakeProvider
 from billing.providers.stripe_ import StripeProvider
 
-__all__ = ["Checkout", "Forged", "Kind", "Provider", "ProviderAway", "ProviderEvent", "provider"]
+__all__ = [
+    "Checkout",
+    "Forged",
+    "Kind",
+    "Provider",
+    "ProviderAway",
+    "ProviderEvent",
+    "ProviderRefuses",
+    "provider",
+]
 
 
 def provider() -> Provider:

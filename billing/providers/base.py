@@ -12,6 +12,10 @@ class ProviderAway(Exception):
     """The provider does not answer, or not usefully; asking again with the same deposit is safe."""
 
 
+class ProviderRefuses(ProviderAway):
+    """The provider answers that this one request is wrong; others may be fine."""
+
+
 class Forged(Exception):
     """A message that claims to come from the provider, and does not."""
 
@@ -39,14 +43,25 @@ class Checkout:
 
 @dataclass(frozen=True)
 class ProviderEvent:
-    """One signed message. `amount` in nano-units of `currency`; `deposit_id` None when it names none of ours."""
+    """One signed message, or one answer to our own question.
+
+    Args:
+        deposit_id: None when it names none of ours.
+        amount: nano-units of `currency`; of refunds, how much in all.
+        ref: what it is about at the provider: a checkout, a payment, a dispute.
+        payment: the payment it belongs to; that of a dispute is its only way to a deposit.
+        ignored: why it means nothing to us, a stable word.
+    """
 
     id: str
     kind: Kind
     deposit_id: uuid.UUID | None = None
     amount: int = 0
     currency: str = ""
+    ref: str = ""
+    payment: str = ""
     note: str = ""
+    ignored: str = "ignored"
 
 
 class Provider(Protocol):
@@ -61,3 +76,6 @@ class Provider(Protocol):
 
     def read_event(self, *, body: bytes, signature: str) -> ProviderEvent:
         """Return what a webhook says. Raises Forged."""
+
+    def ask(self, *, ref: str) -> ProviderEvent | None:
+        """Return what has come of a checkout, None while nothing has. Blocks. Raises ProviderAway."""

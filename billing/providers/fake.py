@@ -50,4 +50,9 @@ class FakeProvider:
             deposit_id=uuid.UUID(event["deposit_id"]),
             amount=event["amount"],
             currency=event["currency"],
+            payment=f"fake-payment-{event['deposit_id']}",
         )
+
+    def ask(self, *, ref: str) -> ProviderEvent | None:
+        """Know nothing: whoever pays here has told already."""
+        return None

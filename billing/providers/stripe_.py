@@ -1,37 +1,48 @@
 """Stripe through its own library: a Checkout session for each deposit, signed webhooks for what came of it.
 
 Amounts are whole cents there. Our deposit's id is the idempotency key of the session and travels in the
-metadata of the session and of its PaymentIntent, so that every event leads back to a deposit; disputes and
-refunds carry the PaymentIntent, whose metadata Stripe copies to the charge.
+metadata of the session and of its PaymentIntent, which Stripe copies to the charge. A dispute carries no
+metadata of ours: it names the PaymentIntent, which the deposit has kept since it was paid.
 """
 
 from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import stripe
 
-from billing.providers.base import Checkout, Forged, Kind, ProviderAway, ProviderEvent
+from billing.providers.base import (
+    Checkout,
+    Forged,
+    Kind,
+    ProviderAway,
+    ProviderEvent,
+    ProviderRefuses,
+)
 
 NANO_PER_CENT = 10_000_000
 TOLERANCE_SECONDS = 300
+TIMEOUT_SECONDS = 15
+# What each type of event means, and the field that says how much.
 KINDS = {
-    "checkout.session.completed": Kind.PAID,
-    "checkout.session.async_payment_succeeded": Kind.PAID,
-    "checkout.session.async_payment_failed": Kind.FAILED,
-    "checkout.session.expired": Kind.EXPIRED,
-    "payment_intent.payment_failed": Kind.FAILED,
-    "charge.refunded": Kind.REFUNDED,
-    "charge.dispute.created": Kind.DISPUTED,
+    "checkout.session.completed": (Kind.PAID, "amount_total"),
+    "checkout.session.async_payment_succeeded": (Kind.PAID, "amount_total"),
+    "checkout.session.async_payment_failed": (Kind.FAILED, "amount_total"),
+    "checkout.session.expired": (Kind.EXPIRED, "amount_total"),
+    "payment_intent.succeeded": (Kind.PAID, "amount_received"),
+    "payment_intent.payment_failed": (Kind.FAILED, "amount"),
+    "charge.refunded": (Kind.REFUNDED, "amount_refunded"),
+    "charge.dispute.created": (Kind.DISPUTED, "amount"),
+    "charge.dispute.funds_withdrawn": (Kind.DISPUTED, "amount"),
+    "charge.dispute.funds_reinstated": (Kind.DISPUTE_WON, "amount"),
+    "charge.dispute.closed": (Kind.DISPUTE_LOST, "amount"),
 }
-# How a closed dispute ended: anything but these is still open.
-DISPUTE_ENDS = {
-    "won": Kind.DISPUTE_WON,
-    "warning_closed": Kind.DISPUTE_WON,
-    "lost": Kind.DISPUTE_LOST,
-}
+# A bank that only asks has taken nothing yet.
+INQUIRIES = "warning_"
 
 
 class StripeProvider:
@@ -46,9 +57,14 @@ class StripeProvider:
     def __init__(self, *, secret_key: str, webhook_secret: str, api_base: str | None) -> None:
         addresses: Any = {"api": api_base} if api_base else {}
         self._client = stripe.StripeClient(
-            secret_key, base_addresses=addresses, max_network_retries=2
+            secret_key,
+            base_addresses=addresses,
+            max_network_retries=2,
+            http_client=stripe.HTTPXClient(timeout=TIMEOUT_SECONDS, allow_sync_methods=True),
         )
         self._webhook_secret = webhook_secret
+        # Whether real cards are charged; None when the key does not say.
+        self._live = {"live": True, "test": False}.get(secret_key.partition("_")[2][:4])
 
     def open_checkout(
         self, *, deposit_id: uuid.UUID, amount: int, currency: str, email: str, back_url: str
@@ -70,12 +86,9 @@ class StripeProvider:
             "success_url": back_url,
             "cancel_url": back_url,
         }
-        try:
-            session = self._client.v1.checkout.sessions.create(
-                params, {"idempotency_key": f"deposit-{deposit_id}"}
-            )
-        except stripe.StripeError as error:
-            raise ProviderAway(str(error)) from error
+        options: Any = {"idempotency_key": f"deposit-{deposit_id}"}
+        with _plain_errors():
+            session = self._client.v1.checkout.sessions.create(params, options)
         return Checkout(ref=session.id, url=session.url or "")
 
     def read_event(self, *, body: bytes, signature: str) -> ProviderEvent:
@@ -87,28 +100,76 @@ class StripeProvider:
         except (stripe.SignatureVerificationError, UnicodeDecodeError) as error:
             raise Forged(str(error)) from error
         try:
-            event = json.loads(body)
-            return _read(event)
+            return self._read(json.loads(body))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise Forged(f"signed, and yet no event: {error!r}") from error
 
+    def ask(self, *, ref: str) -> ProviderEvent | None:
+        """Return what has come of a Checkout session, None while it is open. Raises ProviderAway."""
+        with _plain_errors():
+            session = self._client.v1.checkout.sessions.retrieve(ref).to_dict()
+        if session["payment_status"] == "paid":
+            kind = Kind.PAID
+        elif session["status"] == "expired":
+            kind = Kind.EXPIRED
+        else:
+            return None
+        return _event(f"asked:{ref}:{kind}", kind, session, "amount_total", "asked")
 
-def _read(event: dict[str, Any]) -> ProviderEvent:
-    kind = KINDS.get(event["type"], Kind.IGNORED)
-    thing = event["data"]["object"]
-    if event["type"] == "charge.dispute.closed":
-        kind = DISPUTE_ENDS.get(thing["status"], Kind.IGNORED)
-    if event["type"] == "checkout.session.completed" and thing["payment_status"] == "unpaid":
-        kind = Kind.IGNORED  # a slow way to pay: async_payment_succeeded says when it has come
-    if kind is Kind.IGNORED:
-        return ProviderEvent(id=event["id"], kind=kind, note=event["type"])
+    def _read(self, event: dict[str, Any]) -> ProviderEvent:
+        name, ignored = event["type"], self._why_not(event)
+        if ignored:
+            nothing = Kind.IGNORED
+            return ProviderEvent(id=event["id"], kind=nothing, note=name, ignored=ignored)
+        kind, field = KINDS[name]
+        thing = event["data"]["object"]
+        if name == "charge.dispute.closed" and thing["status"] == "won":
+            kind = Kind.DISPUTE_WON
+        return _event(event["id"], kind, thing, field, name)
+
+    def _why_not(self, event: dict[str, Any]) -> str:
+        """Return why an event means nothing to us, in a stable word, empty when it does."""
+        name = event["type"]
+        if event.get("account"):
+            return "account_differs"  # of an account that is connected to ours: not our money
+        if self._live is not None and event.get("livemode", self._live) is not self._live:
+            return "mode_differs"
+        if name not in KINDS:
+            return "ignored"
+        thing = event["data"]["object"]
+        if name == "checkout.session.completed" and thing["payment_status"] == "unpaid":
+            return (
+                "not_paid_yet"  # a slow way to pay: async_payment_succeeded says when it has come
+            )
+        if name.startswith("charge.dispute.") and str(thing.get("status")).startswith(INQUIRIES):
+            return "inquiry"
+        return ""
+
+
+@contextmanager
+def _plain_errors() -> Iterator[None]:
+    """Say a failure of Stripe's library in the words that every provider uses."""
+    try:
+        yield
+    except (stripe.InvalidRequestError, stripe.CardError) as error:
+        raise ProviderRefuses(str(error)) from error
+    except stripe.StripeError as error:
+        raise ProviderAway(str(error)) from error
+
+
+def _event(
+    event_id: str, kind: Kind, thing: dict[str, Any], field: str, note: str
+) -> ProviderEvent:
+    is_payment = thing.get("object") == "payment_intent"
     return ProviderEvent(
-        id=event["id"],
+        id=event_id,
         kind=kind,
         deposit_id=_deposit_of(thing),
-        amount=_cents(thing) * NANO_PER_CENT,
+        amount=int(thing.get(field) or 0) * NANO_PER_CENT,
         currency=str(thing["currency"]).upper(),
-        note=event["type"],
+        ref=str(thing.get("id") or ""),
+        payment=str(thing.get("id" if is_payment else "payment_intent") or ""),
+        note=note,
     )
 
 
@@ -118,11 +179,3 @@ def _deposit_of(thing: dict[str, Any]) -> uuid.UUID | None:
         return uuid.UUID(found) if found else None
     except ValueError:
         return None
-
-
-def _cents(thing: dict[str, Any]) -> int:
-    """Return the cents an object is about: what was refunded of a charge, what came with a session."""
-    for field in ("amount_refunded", "amount_total", "amount"):
-        if thing.get(field):
-            return int(thing[field])
-    return 0

@@ -5,8 +5,9 @@ from billing.services.deposits import (
     apply_event,
     deposit_of,
     deposits_of,
+    give_up,
+    note_asked,
     note_checkout,
-    owed_by,
     parse_deposit,
     request_deposit,
 )
@@ -27,6 +28,7 @@ from billing.services.statements import (
     statement_of,
     verify_ledger,
 )
+from billing.services.takebacks import collect_debts, disputed_earnings, owed_by
 from billing.services.wallets import (
     MAX_DEPOSIT,
     Balance,
@@ -50,11 +52,15 @@ __all__ = [
     "balances_of",
     "bill_of",
     "close_meter",
+    "collect_debts",
     "currencies",
     "deposit",
     "deposit_of",
     "deposits_of",
+    "disputed_earnings",
     "earnings_of",
+    "give_up",
+    "note_asked",
     "note_checkout",
     "open_meter",
     "owed_by",

@@ -1,29 +1,21 @@
-"""Money that comes from outside: requested here, paid elsewhere, believed only when the provider says so.
-
-What goes back to a card (a refund, a dispute) leaves the wallet as far as its free money goes; the rest
-becomes a receivable: a wallet is never below zero. While something is owed or disputed the wallet is
-frozen, and the next money that comes pays the debt first.
-"""
+"""Money that comes from outside: requested here, paid elsewhere, believed only when the provider says so."""
 
 from __future__ import annotations
 
 import uuid
-from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Q, Sum
 
 from accounts import services as accounts
 from accounts.actors import Actor
-from audit import services as audit
-from billing import ledger
-from billing.events import DepositChanged
+from billing.events import DepositSucceeded
 from billing.machine import DepositState
-from billing.models import Account, AccountKind, Deposit, PaymentEvent, Transfer
+from billing.models import Deposit, PaymentEvent
 from billing.providers.base import Kind, ProviderEvent
-from billing.services import amounts
-from billing.services.wallets import announce, deposit, wallet_of
+from billing.services import amounts, takebacks
+from billing.services.moving import move_deposit, record_deposit
+from billing.services.wallets import deposit
 from core import clock, idempotency, money, outbox
 from core.errors import Invalid, NotFound, Unavailable
 from core.ids import new_id
@@ -72,7 +64,7 @@ def request_deposit(
         created_at=now,
         changed_at=now,
     )
-    _record(actor, made, "deposit.created")
+    record_deposit(actor, made, "deposit.created")
     return made
 
 
@@ -94,7 +86,7 @@ def note_checkout(*, deposit_id: uuid.UUID, ref: str, url: str) -> Deposit:
     """The provider has opened its checkout; harmless when something has come of it already."""
     found = Deposit.objects.lock().get(pk=deposit_id)
     if DepositState(found.state) is DepositState.CREATED:
-        _move(Actor.system(), found, DepositState.PENDING, ref=ref, url=url)
+        move_deposit(Actor.system(), found, DepositState.PENDING, ref=ref, url=url)
     return found
 
 
@@ -113,6 +105,18 @@ def apply_event(*, provider: str, event: ProviderEvent) -> str:
     return kept.outcome
 
 
+@transaction.atomic
+def give_up(*, deposit_id: uuid.UUID) -> None:
+    """Expire a deposit of which nothing was heard for days; should its money come yet, it counts."""
+    _not_paid(Deposit.objects.lock().get(pk=deposit_id), DepositState.EXPIRED)
+
+
+@transaction.atomic
+def note_asked(*, deposit_id: uuid.UUID) -> None:
+    """The provider was asked about a deposit just now."""
+    Deposit.objects.filter(pk=deposit_id).update(asked_at=clock.now())
+
+
 def _keep(provider: str, event: ProviderEvent) -> PaymentEvent:
     """Write the event down; a twin that arrives meanwhile waits here until we have committed."""
     row = PaymentEvent(
@@ -120,6 +124,10 @@ def _keep(provider: str, event: ProviderEvent) -> PaymentEvent:
         event_id=event.id,
         kind=event.kind.value,
         deposit_id=event.deposit_id,
+        payment=event.payment,
+        ref=event.ref,
+        amount=event.amount,
+        currency=event.currency[:6],
         outcome="new",
         note=event.note[:200],
         at=clock.now(),
@@ -130,148 +138,87 @@ def _keep(provider: str, event: ProviderEvent) -> PaymentEvent:
 
 def _apply(provider: str, event: ProviderEvent) -> str:
     if event.kind is Kind.IGNORED:
-        return "ignored"
-    mine = Deposit.objects.lock().filter(provider=provider)
-    found = mine.filter(pk=event.deposit_id).first() if event.deposit_id else None
+        return event.ignored
+    found = _deposit_of(provider, event)
     if found is None:
         return "deposit_unknown"
     if event.currency != found.currency:
         return "currency_differs"
     unpaid = DepositState(found.state) in UNPAID
     if event.kind is Kind.PAID:
-        return _paid(found, event) if unpaid else "nothing_new"
+        return _paid(found, event) if unpaid else _paid_before(found, event)
     if event.kind in {Kind.FAILED, Kind.EXPIRED}:
         return _not_paid(found, DepositState(event.kind.value))
     if unpaid:
         raise Unavailable(
             "deposit_not_paid_yet", "We have not heard of this payment; tell us again."
         )
-    return _goes_back(found, event)
+    return takebacks.go_back(found, event)
+
+
+def _deposit_of(provider: str, event: ProviderEvent) -> Deposit | None:
+    """Return the locked deposit that an event names, by its id or by its payment."""
+    mine = Deposit.objects.lock().filter(provider=provider)
+    if event.deposit_id:
+        return mine.filter(pk=event.deposit_id).first()
+    return mine.filter(payment=event.payment).first() if event.payment else None
 
 
 def _paid(found: Deposit, event: ProviderEvent) -> str:
     if event.amount != found.amount:
-        _record(Actor.system(), found, "deposit.amount_differs", paid=event.amount)
+        record_deposit(Actor.system(), found, "deposit.amount_differs", paid=event.amount)
         return "amount_differs"
-    system = Actor.system()
-    deposit(actor=system, owner_id=found.owner_id, amount=found.amount, idem=f"deposit:{found.pk}")
-    _move(system, found, DepositState.SUCCEEDED)
-    _settle_debt(found.owner_id)
+    system, owner_id = Actor.system(), found.owner_id
+    deposit(
+        actor=system,
+        owner_id=owner_id,
+        amount=found.amount,
+        idem=f"deposit:{found.pk}",
+        currency=found.currency,
+    )
+    move_deposit(system, found, DepositState.SUCCEEDED, payment=event.payment)
+    takebacks.settle_debt(owner_id, found.currency)
+    outbox.publish(DepositSucceeded(deposit_id=str(found.pk), owner_id=str(owner_id)))
+    _catch_up(found)
     return "credited"
+
+
+def _paid_before(found: Deposit, event: ProviderEvent) -> str:
+    """It was credited by another message; this one may be the first that names the payment."""
+    if event.payment and not found.payment:
+        found.payment = event.payment
+        found.save(update_fields=["payment"])
+        _catch_up(found)
+    return "nothing_new"
+
+
+def _catch_up(found: Deposit) -> None:
+    """Apply what was told of a payment before we could know whose it is."""
+    early = PaymentEvent.objects.lock().filter(
+        provider=found.provider, payment=found.payment, outcome="deposit_unknown"
+    )
+    # A dispute's end may have come before its beginning: both together tell the whole.
+    order = [Kind.REFUNDED, Kind.DISPUTED, Kind.DISPUTE_LOST, Kind.DISPUTE_WON]
+    rows = [row for row in early if found.payment and Kind(row.kind) in order]
+    for row in sorted(rows, key=lambda row: order.index(Kind(row.kind))):
+        event = ProviderEvent(
+            id=row.event_id,
+            kind=Kind(row.kind),
+            amount=row.amount,
+            currency=row.currency,
+            ref=row.ref,
+            payment=row.payment,
+        )
+        row.outcome = _apply(found.provider, event)
+        row.save(update_fields=["outcome"])
 
 
 def _not_paid(found: Deposit, to: DepositState) -> str:
     still = {
         DepositState.FAILED: {"created", "pending"},
-        DepositState.EXPIRED: {"pending", "failed"},
+        DepositState.EXPIRED: {"created", "pending", "failed"},
     }
     if found.state not in still[to]:
         return "nothing_new"
-    _move(Actor.system(), found, to)
+    move_deposit(Actor.system(), found, to)
     return to.value
-
-
-def _goes_back(found: Deposit, event: ProviderEvent) -> str:
-    """Take money back that the payer's bank has, or give back what it let us keep in the end."""
-    state, system = DepositState(found.state), Actor.system()
-    if event.kind is Kind.REFUNDED:
-        # Stripe tells how much was refunded in all; what it told before has been taken already.
-        more = min(event.amount, found.amount) - found.refunded
-        if more <= 0 or state is DepositState.LOST:
-            return "nothing_new"
-        _take_back(found, more, "refund")
-        found.refunded += more
-        found.save(update_fields=["refunded"])
-        if found.refunded == found.amount and state is DepositState.SUCCEEDED:
-            _move(system, found, DepositState.REFUNDED)
-    elif event.kind is Kind.DISPUTED and state is DepositState.SUCCEEDED:
-        _move(system, found, DepositState.DISPUTED)
-        _take_back(found, min(event.amount, found.amount - found.refunded), "dispute")
-    elif event.kind is Kind.DISPUTE_WON and state is DepositState.DISPUTED:
-        _move(system, found, DepositState.SUCCEEDED)
-        _give_back(found)
-    elif event.kind is Kind.DISPUTE_LOST and state is DepositState.DISPUTED:
-        _move(system, found, DepositState.LOST)
-    else:
-        return "nothing_new"
-    _settle_debt(found.owner_id)
-    return event.kind.value
-
-
-def _take_back(found: Deposit, amount: int, kind: str) -> None:
-    wallet = wallet_of(found.owner_id)
-    free = min(amount, max(0, ledger.free(wallet)))
-    gateway = ledger.account_of(AccountKind.GATEWAY, None, found.currency)
-    owed = ledger.account_of(AccountKind.RECEIVABLE, found.owner_id, found.currency)
-    _post(found.pk, kind, [(wallet, gateway, free), (owed, gateway, amount - free)])
-    _redraw(wallet)
-
-
-def _give_back(found: Deposit) -> None:
-    """Reverse what a dispute took, leg by leg."""
-    legs = Transfer.objects.filter(group_id=found.pk, kind="dispute").select_related("src", "dst")
-    wallet = wallet_of(found.owner_id)
-    _post(found.pk, "dispute_won", [(leg.dst, leg.src, leg.amount) for leg in legs])
-    _redraw(wallet)
-
-
-def owed_by(*, owner_id: uuid.UUID) -> int:
-    """Return what a person owes (nano-units); below zero: what is theirs and not yet in the wallet."""
-    owed = ledger.account_of(AccountKind.RECEIVABLE, owner_id, settings.CURRENCY)
-    sums = Transfer.objects.filter(Q(src=owed) | Q(dst=owed)).aggregate(
-        out=Sum("amount", filter=Q(src=owed)), back=Sum("amount", filter=Q(dst=owed))
-    )
-    return int(sums["out"] or 0) - int(sums["back"] or 0)
-
-
-def _settle_debt(owner_id: uuid.UUID) -> None:
-    """Pay a debt from what is free, hand over what was paid too much, and freeze or thaw the wallet."""
-    wallet, owed = wallet_of(owner_id), owed_by(owner_id=owner_id)
-    receivable = ledger.account_of(AccountKind.RECEIVABLE, owner_id, settings.CURRENCY)
-    free = max(0, ledger.free(wallet))
-    if owed > 0:
-        _post(new_id(), "debt_paid", [(wallet, receivable, min(free, owed))])
-    elif owed < 0:
-        _post(new_id(), "debt_returned", [(receivable, wallet, -owed)])
-    disputed = Deposit.objects.filter(owner_id=owner_id, state=DepositState.DISPUTED.value).exists()
-    wallet.frozen = disputed or owed - free > 0
-    wallet.save(update_fields=["frozen"])
-    _redraw(wallet)
-    announce(owner_id)
-
-
-def _redraw(wallet: Account) -> None:
-    wallet.refresh_from_db(fields=["balance"])
-    ledger.redraw(wallet)
-
-
-def _post(group: uuid.UUID, kind: str, legs: list[tuple[Account, Account, int]]) -> None:
-    now = clock.now()
-    Transfer.objects.bulk_create(
-        Transfer(group_id=group, src=src, dst=dst, amount=amount, kind=kind, created_at=now)
-        for src, dst, amount in legs
-        if amount > 0
-    )
-
-
-def _move(actor: Actor, found: Deposit, to: DepositState, **fields: Any) -> None:
-    """Move a locked deposit, write who did it, and tell whoever watches."""
-    fields = {"changed_at": clock.now(), **fields}
-    if not Deposit.objects.move(found.pk, DepositState(found.state), to, **fields):
-        raise RuntimeError(f"{found} is locked, yet it is no longer {found.state}")
-    found.refresh_from_db()
-    _record(actor, found, f"deposit.{to.value}")
-    outbox.publish(
-        DepositChanged(deposit_id=str(found.pk), owner_id=str(found.owner_id), state=to.value)
-    )
-    announce(found.owner_id)
-
-
-def _record(actor: Actor, found: Deposit, verb: str, **data: Any) -> None:
-    audit.record(
-        actor=actor,
-        verb=verb,
-        subject_type="deposit",
-        subject_id=found.pk,
-        data={"owner": str(found.owner_id), "amount": found.amount, **data},
-    )

@@ -2,30 +2,39 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
-import os
 import socket
-import subprocess
 import time
-import uuid
 from collections.abc import Iterator
 from typing import Any
 
-import httpx
 import pytest
 import stripe
 from django.conf import settings
+from django.core import checks
 from django.test import Client
-from pydantic import SecretStr, ValidationError
+from pydantic import ValidationError
 
-from accounts.actors import Actor
 from accounts.models import User
 from audit import services as audit
-from billing import services
+from billing import services, tasks
+from billing.apps import payments_are_real
 from billing.models import Deposit, PaymentEvent, Transfer
 from billing.providers import ProviderAway
 from billing.providers.stripe_ import StripeProvider
-from core import money
+from billing.tests.payments import (
+    PAID,
+    SECRET,
+    USD,
+    asked,
+    balance,
+    paid,
+    send,
+    stripe_that_says,
+    thing,
+)
+from core import clock
 from core.errors import Conflict, Invalid, NotFound
 from core.ids import new_id
 from marketplace.env import Environment
@@ -33,16 +42,6 @@ from tests import cast
 from tests.invariants import broken
 
 pytestmark = pytest.mark.django_db
-SECRET = "whsec_for_tests"
-USD = money.NANO
-
-
-@pytest.fixture
-def with_stripe(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Payments by Stripe; webhooks signed with a secret of ours, checked by its own library."""
-    monkeypatch.setattr(settings.DC, "payments", "stripe")
-    monkeypatch.setattr(settings.DC, "stripe_secret_key", SecretStr("sk_test_123"))
-    monkeypatch.setattr(settings.DC, "stripe_webhook_secret", SecretStr(SECRET))
 
 
 @pytest.fixture(autouse=True)
@@ -50,51 +49,6 @@ def _books_are_right() -> Iterator[None]:
     yield
     audit.seal_new()
     assert broken() == []
-
-
-def asked(alice: Actor, usd: int = 20) -> Deposit:
-    """A deposit whose checkout is open."""
-    made = services.request_deposit(actor=alice, amount=usd * USD, idempotency_key=str(new_id()))
-    return services.note_checkout(deposit_id=made.pk, ref="cs_1", url="https://pay.example/1")
-
-
-def thing(deposit: Deposit, **fields: Any) -> dict[str, Any]:
-    return {"metadata": {"deposit_id": str(deposit.pk)}, "currency": "usd", **fields}
-
-
-def paid(deposit: Deposit, usd: float | None = None) -> dict[str, Any]:
-    cents = int(usd * 100) if usd is not None else deposit.amount * 100 // USD
-    return thing(deposit, amount_total=cents, payment_status="paid")
-
-
-def send(
-    kind: str,
-    body: dict[str, Any],
-    *,
-    event_id: str | None = None,
-    secret: str = SECRET,
-    at: int | None = None,
-) -> tuple[int, str]:
-    """Post a webhook as Stripe would; return the status and what came of it."""
-    event = {"id": event_id or f"evt_{uuid.uuid4().hex}", "type": kind, "data": {"object": body}}
-    payload, stamp = json.dumps(event), at or int(time.time())
-    signature = stripe.WebhookSignature._compute_signature(f"{stamp}.{payload}", secret)
-    answer = Client().post(
-        "/webhooks/stripe/",
-        payload,
-        content_type="application/json",
-        headers={"Stripe-Signature": f"t={stamp},v1={signature}"},
-    )
-    told = answer.json()
-    return answer.status_code, told.get("outcome") or told.get("code")
-
-
-def balance(alice: Actor) -> tuple[int, bool]:
-    now = services.balance_of(owner_id=alice.user_id)
-    return now.total, now.frozen
-
-
-PAID = "checkout.session.completed"
 
 
 def test_a_paid_checkout_is_credited_once_however_often_it_is_told(with_stripe: None) -> None:
@@ -142,11 +96,96 @@ def test_events_that_are_not_about_us_are_noted_and_change_nothing(with_stripe: 
     assert balance(alice) == (0, False)
 
 
+def test_a_payment_may_tell_of_itself_before_or_after_its_checkout(with_stripe: None) -> None:
+    alice = cast.person("alice")
+    first, second = asked(alice, 20), asked(alice, 10)
+    tells = "payment_intent.succeeded"
+    assert send(tells, payment_of(first)) == (200, "credited")
+    assert send(PAID, paid(first)) == (200, "nothing_new")
+    assert send(PAID, paid(second) | {"payment_intent": None}) == (200, "credited")
+    assert send(tells, payment_of(second)) == (200, "nothing_new")
+    assert balance(alice) == (30 * USD, False)
+    # Whichever came first, disputes find their deposits.
+    assert {d.payment for d in Deposit.objects.all()} == {f"pi_{first.pk}", f"pi_{second.pk}"}
+
+
+def payment_of(deposit: Deposit) -> dict[str, Any]:
+    """A PaymentIntent that has succeeded."""
+    cents = deposit.amount * 100 // USD
+    fields = {"id": f"pi_{deposit.pk}", "object": "payment_intent", "amount_received": cents}
+    return thing(deposit, amount=cents, **fields)
+
+
+@pytest.mark.parametrize(
+    ("more", "outcome"),
+    [({"livemode": True}, "mode_differs"), ({"account": "acct_other"}, "account_differs")],
+)
+def test_events_of_another_mode_or_account_credit_nothing(
+    with_stripe: None, more: dict[str, Any], outcome: str
+) -> None:
+    alice = cast.person("alice")
+    deposit = asked(alice)
+    assert send(PAID, paid(deposit), **more) == (200, outcome)
+    assert balance(alice) == (0, False)
+    assert send(PAID, paid(deposit), livemode=False) == (200, "credited")
+
+
+def test_a_type_that_nobody_knows_is_noted_whatever_its_shape(with_stripe: None) -> None:
+    assert send("v2.core.something", None, event_id="evt_x") == (200, "ignored")
+    assert send("v2.core.something", None, event_id="evt_x") == (200, "duplicate")
+    assert PaymentEvent.objects.get().note == "v2.core.something"
+
+
+def test_what_no_webhook_told_is_asked_for(
+    with_stripe: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alice = cast.person("alice")
+    lucky, slow, late = asked(alice, 20), asked(alice, 10), asked(alice, 5)
+    open_session = {"status": "open", "payment_status": "unpaid"}
+    sessions = {
+        lucky.ref: paid(lucky) | {"id": lucky.ref, "status": "complete"},
+        slow.ref: paid(slow) | open_session | {"id": slow.ref},
+        late.ref: paid(late) | open_session | {"id": late.ref, "status": "expired"},
+    }
+    with stripe_that_says(sessions) as (base, asked_for):
+        monkeypatch.setattr(settings.DC, "stripe_api_base", base)
+        tasks.follow_deposits()
+        assert asked_for == []  # a webhook may still come
+        Deposit.objects.update(created_at=clock.now() - dt.timedelta(minutes=11))
+        tasks.follow_deposits()
+        assert sorted(asked_for) == sorted(sessions)
+        tasks.follow_deposits()
+        assert len(asked_for) == 3
+    assert state_of(lucky, slow, late) == ["succeeded", "pending", "expired"]
+    assert balance(alice) == (20 * USD, False)
+    # The webhook comes after all.
+    assert send(PAID, paid(lucky)) == (200, "nothing_new")
+    assert balance(alice) == (20 * USD, False)
+
+
+def test_a_deposit_of_which_nothing_is_heard_is_given_up_and_its_money_still_counts(
+    with_stripe: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alice = cast.person("alice")
+    deposit = asked(alice)
+    Deposit.objects.update(created_at=clock.now() - dt.timedelta(days=5))
+    with stripe_that_says({}) as (base, _):
+        monkeypatch.setattr(settings.DC, "stripe_api_base", base)
+        tasks.follow_deposits()
+    assert state_of(deposit) == ["expired"]
+    assert send(PAID, paid(deposit)) == (200, "credited")
+    assert balance(alice) == (20 * USD, False)
+
+
+def state_of(*deposits: Deposit) -> list[str]:
+    return [Deposit.objects.get(pk=deposit.pk).state for deposit in deposits]
+
+
 def test_a_slow_payment_counts_when_it_has_come(with_stripe: None) -> None:
     alice = cast.person("alice")
     deposit = asked(alice)
     unpaid = paid(deposit) | {"payment_status": "unpaid"}
-    assert send(PAID, unpaid) == (200, "ignored")
+    assert send(PAID, unpaid) == (200, "not_paid_yet")
     assert send("checkout.session.async_payment_succeeded", paid(deposit)) == (200, "credited")
     assert balance(alice)[0] == 20 * USD
 
@@ -159,77 +198,6 @@ def test_a_failed_and_an_expired_checkout_can_still_be_paid(with_stripe: None) -
     assert send(PAID, paid(deposit)) == (200, "credited")
     assert send("checkout.session.expired", thing(deposit)) == (200, "nothing_new")
     assert balance(alice)[0] == 20 * USD
-
-
-def test_money_that_goes_back_before_it_came_is_asked_for_again(with_stripe: None) -> None:
-    alice = cast.person("alice")
-    deposit = asked(alice)
-    refund = thing(deposit, amount=2000, amount_refunded=2000)
-    told = send("charge.refunded", refund, event_id="evt_r")
-    assert told == (503, "deposit_not_paid_yet")
-    assert send(PAID, paid(deposit)) == (200, "credited")
-    assert send("charge.refunded", refund, event_id="evt_r") == (200, "refunded")
-    assert balance(alice) == (0, False)
-
-
-def test_refunds_in_parts_take_what_each_adds(with_stripe: None) -> None:
-    alice = cast.person("alice")
-    deposit = asked(alice)
-    send(PAID, paid(deposit))
-    for refunded, left in ((500, 15), (500, 15), (1200, 8), (2000, 0)):
-        send("charge.refunded", thing(deposit, amount=2000, amount_refunded=refunded))
-        assert balance(alice) == (left * USD, False)
-    deposit.refresh_from_db()
-    assert (deposit.state, deposit.refunded) == ("refunded", 20 * USD)
-
-
-def spent(alice: Actor, amount: int) -> uuid.UUID:
-    """Set some of the wallet aside, so that it cannot go back."""
-    return services.place_hold(
-        actor=alice, owner_id=alice.user_id, amount=amount, reason="test", subject_id=new_id()
-    ).pk
-
-
-def test_a_dispute_freezes_the_wallet_takes_what_is_free_and_owes_the_rest(
-    with_stripe: None,
-) -> None:
-    alice = cast.person("alice")
-    deposit = asked(alice)
-    send(PAID, paid(deposit))
-    hold = spent(alice, 15 * USD)
-    assert send("charge.dispute.created", thing(deposit, amount=2000)) == (200, "disputed")
-    assert balance(alice) == (15 * USD, True)
-    assert services.owed_by(owner_id=alice.user_id) == 15 * USD
-    with pytest.raises(Conflict) as refused:
-        spent(alice, 1)
-    assert refused.value.code == "wallet_frozen"
-    closed = thing(deposit, amount=2000, status="lost")
-    assert send("charge.dispute.closed", closed) == (200, "dispute_lost")
-    assert balance(alice) == (15 * USD, True)
-    services.release_hold(actor=alice, hold_id=hold)
-    # What comes next pays the debt first, and thaws the wallet.
-    second = asked(alice, 10)
-    send(PAID, paid(second))
-    assert balance(alice) == (10 * USD, False)
-    assert services.owed_by(owner_id=alice.user_id) == 0
-
-
-def test_a_dispute_that_is_won_gives_everything_back(with_stripe: None) -> None:
-    alice = cast.person("alice")
-    deposit = asked(alice)
-    send(PAID, paid(deposit))
-    hold = spent(alice, 15 * USD)
-    send("charge.dispute.created", thing(deposit, amount=2000))
-    services.release_hold(actor=alice, hold_id=hold)
-    # Meanwhile alice pays 10 in, which goes into the debt.
-    send(PAID, paid(asked(alice, 10)))
-    closed = thing(deposit, amount=2000, status="won")
-    assert send("charge.dispute.closed", closed) == (200, "dispute_won")
-    assert send("charge.dispute.closed", closed) == (200, "nothing_new")
-    assert balance(alice) == (30 * USD, False)
-    assert services.owed_by(owner_id=alice.user_id) == 0
-    deposit.refresh_from_db()
-    assert deposit.state == "succeeded"
 
 
 @pytest.mark.parametrize("nano", [0, -USD, USD - 1, 10_001 * USD, 5 * USD + 1, 10**19])
@@ -279,6 +247,17 @@ def test_the_pretended_checkout_is_gone_when_payments_are_real(with_stripe: None
     assert balance(alice)[0] == 0
 
 
+def test_djangos_check_refuses_pretended_payments_in_production(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert payments_are_real() == []
+    monkeypatch.setattr(settings.DC, "mode", "production")
+    [refused] = payments_are_real()
+    assert (refused.id, refused.level) == ("billing.E001", checks.CRITICAL)
+    monkeypatch.setattr(settings.DC, "payments", "stripe")
+    assert payments_are_real() == []
+
+
 def test_production_refuses_pretended_payments_and_stripe_without_keys() -> None:
     safe = settings.DC.model_dump() | {
         "mode": "production", "public_url": "https://x.example", "gateway_url": "wss://x.example",
@@ -289,26 +268,6 @@ def test_production_refuses_pretended_payments_and_stripe_without_keys() -> None
         Environment(**safe | {"payments": "stripe"})
     keys = {"stripe_secret_key": "sk", "stripe_webhook_secret": "wh"}
     assert Environment(**safe | {"payments": "stripe", **keys}).payments == "stripe"
-
-
-@pytest.fixture(scope="session")
-def stripe_mock() -> Iterator[str]:
-    """Stripe's own stand-in for its API, a fake at the border: it answers by Stripe's schema and keeps nothing."""
-    program = os.environ.get("DISTRIBUTEDCOMPUTE_STRIPE_MOCK", "stripe-mock")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    running = subprocess.Popen([program, "-http-port", str(port)], stdout=subprocess.DEVNULL)
-    base = f"http://127.0.0.1:{port}"
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        try:
-            httpx.get(base)
-            break
-        except httpx.TransportError:
-            time.sleep(0.05)
-    yield base
-    running.terminate()
-    running.wait()
 
 
 def checkout(base: str) -> Any:

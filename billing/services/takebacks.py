@@ -1,0 +1,209 @@
+"""Money that goes back to a card, by a refund or a dispute, and the debts that this may leave. Nano-units.
+
+It leaves the wallet as far as the wallet's free money goes; the rest becomes a receivable: a wallet is never
+below zero. While something is disputed or owed the wallet is frozen, and what is free pays the debt first.
+"""
+
+from __future__ import annotations
+
+import uuid
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Q, Sum
+
+from accounts.actors import Actor
+from audit import services as audit
+from billing import ledger, queries
+from billing.events import DisputeChanged
+from billing.machine import DepositState, DisputeState
+from billing.models import Account, AccountKind, Deposit, Dispute, Transfer
+from billing.providers.base import Kind, ProviderEvent
+from billing.services.moving import move_deposit
+from billing.services.wallets import announce, wallet_of
+from core import clock, outbox
+from core.ids import new_id
+
+OPEN, WON, LOST = DisputeState.OPEN, DisputeState.WON, DisputeState.LOST
+
+
+def go_back(found: Deposit, event: ProviderEvent) -> str:
+    """Take back of a paid, locked deposit what the payer's bank has, or give back what it left us."""
+    news = _refund(found, event) if event.kind is Kind.REFUNDED else _dispute(found, event)
+    if not news:
+        return "nothing_new"
+    _restate(found)
+    settle_debt(found.owner_id, found.currency)
+    return event.kind.value
+
+
+def _refund(found: Deposit, event: ProviderEvent) -> bool:
+    # Stripe tells how much was refunded in all; what it told before has been taken already.
+    more = min(event.amount, found.amount - _disputed(found)) - found.refunded
+    if more <= 0:
+        return False
+    _take(found, found.pk, more, "refund")
+    found.refunded += more
+    found.save(update_fields=["refunded"])
+    return True
+
+
+def _dispute(found: Deposit, event: ProviderEvent) -> bool:
+    """Follow one dispute, whichever of its messages comes first."""
+    known = Dispute.objects.filter(deposit=found, ref=event.ref).first()
+    if event.kind is Kind.DISPUTED:
+        if known is None:
+            _open(found, event)
+        return known is None
+    # An end without a beginning: one that was won has taken nothing in between.
+    dispute = known or _open(found, event, takes=event.kind is Kind.DISPUTE_LOST)
+    state = DisputeState(dispute.state)
+    if event.kind is Kind.DISPUTE_LOST and state is OPEN:
+        _close(found, dispute, LOST)
+    elif event.kind is Kind.DISPUTE_WON and state is not WON:
+        _give_back(found, dispute)
+        _close(found, dispute, WON)
+    else:
+        return False
+    return True
+
+
+def _open(found: Deposit, event: ProviderEvent, *, takes: bool = True) -> Dispute:
+    left = found.amount - found.refunded - _disputed(found)
+    dispute = Dispute.objects.create(
+        deposit=found,
+        ref=event.ref,
+        amount=min(event.amount, left) if takes else 0,
+        state=OPEN.value,
+        opened_at=clock.now(),
+    )
+    _take(found, dispute.pk, dispute.amount, "dispute")
+    _tell(found, dispute)
+    _restate(found)
+    return dispute
+
+
+def _close(found: Deposit, dispute: Dispute, to: DisputeState) -> None:
+    if not Dispute.objects.move(dispute.pk, DisputeState(dispute.state), to, closed_at=clock.now()):
+        raise RuntimeError(f"{dispute} moved, though its deposit is locked")
+    dispute.refresh_from_db()
+    _tell(found, dispute)
+
+
+def _tell(found: Deposit, dispute: Dispute) -> None:
+    audit.record(
+        actor=Actor.system(),
+        verb=f"dispute.{dispute.state}",
+        subject_type="dispute",
+        subject_id=dispute.pk,
+        data={"deposit": str(found.pk), "amount": dispute.amount, "ref": dispute.ref},
+    )
+    outbox.publish(
+        DisputeChanged(
+            dispute_id=str(dispute.pk), owner_id=str(found.owner_id), state=dispute.state
+        )
+    )
+
+
+def _disputed(found: Deposit) -> int:
+    """Return how much of a deposit disputes hold or have taken for good."""
+    held = Dispute.objects.filter(deposit=found).exclude(state=WON.value)
+    return int(held.aggregate(total=Sum("amount"))["total"] or 0)
+
+
+def _restate(found: Deposit) -> None:
+    """Move a deposit to the state that its disputes and refunds say."""
+    states = set(Dispute.objects.filter(deposit=found).values_list("state", flat=True))
+    to = DepositState.SUCCEEDED
+    if OPEN.value in states:
+        to = DepositState.DISPUTED
+    elif LOST.value in states:
+        to = DepositState.LOST
+    elif found.refunded == found.amount:
+        to = DepositState.REFUNDED
+    if to.value != found.state:
+        move_deposit(Actor.system(), found, to)
+
+
+def _take(found: Deposit, group: uuid.UUID, amount: int, kind: str) -> None:
+    wallet = wallet_of(found.owner_id, found.currency)
+    free = min(amount, max(0, ledger.free(wallet)))
+    gateway = ledger.account_of(AccountKind.GATEWAY, None, found.currency)
+    owed = ledger.account_of(AccountKind.RECEIVABLE, found.owner_id, found.currency)
+    _post(group, kind, [(wallet, gateway, free), (owed, gateway, amount - free)])
+    _redraw(wallet)
+
+
+def _give_back(found: Deposit, dispute: Dispute) -> None:
+    """Reverse what a dispute took, leg by leg."""
+    legs = Transfer.objects.filter(group_id=dispute.pk, kind="dispute").select_related("src", "dst")
+    wallet = wallet_of(found.owner_id, found.currency)
+    _post(dispute.pk, "dispute_won", [(leg.dst, leg.src, leg.amount) for leg in legs])
+    _redraw(wallet)
+
+
+def owed_by(*, owner_id: uuid.UUID, currency: str | None = None) -> int:
+    """Return what a person owes (nano-units); below zero: what is theirs and not yet in the wallet."""
+    owed = Account.objects.filter(
+        kind=AccountKind.RECEIVABLE.value,
+        owner_id=owner_id,
+        currency=currency or settings.CURRENCY,
+    ).first()
+    if owed is None:
+        return 0
+    sums = Transfer.objects.filter(Q(src=owed) | Q(dst=owed)).aggregate(
+        out=Sum("amount", filter=Q(src=owed)), back=Sum("amount", filter=Q(dst=owed))
+    )
+    return int(sums["out"] or 0) - int(sums["back"] or 0)
+
+
+def settle_debt(owner_id: uuid.UUID, currency: str) -> None:
+    """Pay a debt from what is free, hand over what was paid too much, and freeze or thaw the wallet."""
+    wallet = wallet_of(owner_id, currency)
+    owed, free = owed_by(owner_id=owner_id, currency=currency), max(0, ledger.free(wallet))
+    if owed:
+        receivable = ledger.account_of(AccountKind.RECEIVABLE, owner_id, currency)
+        legs = {
+            "debt_paid": (wallet, receivable, min(free, owed)),
+            "debt_returned": (receivable, wallet, -owed),
+        }
+        for kind, leg in legs.items():
+            _post(new_id(), kind, [leg])
+    disputed = Dispute.objects.filter(
+        deposit__owner_id=owner_id, deposit__currency=currency, state=OPEN.value
+    )
+    wallet.frozen = disputed.exists() or owed > free
+    wallet.save(update_fields=["frozen"])
+    _redraw(wallet)
+    announce(owner_id)
+
+
+def collect_debts(*, limit: int = 200) -> int:
+    """Pay debts from what has become free since; return how many frozen wallets were looked at."""
+    frozen = queries.frozen_wallets(limit=limit)
+    for owner_id, currency in frozen:
+        with transaction.atomic():
+            settle_debt(owner_id, currency)
+    return len(frozen)
+
+
+def disputed_earnings(*, payee_id: uuid.UUID) -> int:
+    """Return how much of a host's earnings was paid with money that banks ask back at the moment.
+
+    A payout leaves this much alone (nano-units), and a frozen wallet's owner is paid nothing at all.
+    """
+    return queries.disputed_earnings(payee_id=payee_id, currency=settings.CURRENCY)
+
+
+def _redraw(wallet: Account) -> None:
+    wallet.refresh_from_db(fields=["balance"])
+    ledger.redraw(wallet)
+
+
+def _post(group: uuid.UUID, kind: str, legs: list[tuple[Account, Account, int]]) -> None:
+    now = clock.now()
+    Transfer.objects.bulk_create(
+        Transfer(group_id=group, src=src, dst=dst, amount=amount, kind=kind, created_at=now)
+        for src, dst, amount in legs
+        if amount > 0
+    )
