@@ -57,7 +57,7 @@ HIDDEN = {
     Hidden.MAINTENANCE: "It was put aside. If two machines used its key, give each a node key of its own.",
     Hidden.SUSPECT: "It has missed a few heartbeats. It is listed again with the next one.",
     Hidden.OFFLINE: "It is not connected. Start the agent with `hostagent run` and see what it prints.",
-    Hidden.CHECK_FAILED: "It failed a check of its self-test, see below. Mend it; the agent tests again when it connects.",
+    Hidden.CHECK_FAILED: "It failed a check of its self-test. Mend it; the agent tests again when it connects.",
     Hidden.NO_DISK: "No disk is left for a new rental. Free some; the agent measures it when it connects.",
 }
 UNRENTABLE = {

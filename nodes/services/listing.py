@@ -108,7 +108,7 @@ def disk_left(node: Node, besides: Workload | None = None) -> int:
         others = others.exclude(pk=besides.pk)
     kept = others.exclude(wish=Wish.ABSENT.value, observed_state=WorkloadState.ABSENT.value)
     held = Allocation.objects.filter(workload__in=kept).values("workload")
-    promised = sum(row["most"] for row in held.annotate(most=Max("disk_gb")))
+    promised: int = sum(row["most"] for row in held.annotate(most=Max("disk_gb")))
     return max(0, min(node.disk_gb, int(node.facts.get("disk_gb", node.disk_gb)) - promised))
 
 
