@@ -11,7 +11,7 @@ import time_machine
 
 from accounts import services as accounts
 from accounts.actors import Actor
-from core.errors import Conflict, DomainError, Unauthenticated
+from core.errors import Conflict, DomainError, Invalid, Unauthenticated
 from core.ids import new_id
 from hostagent.protocol import SelfTestResult
 from nodes import gate, gateway, services
@@ -20,7 +20,7 @@ from nodes.models import AgentSession, Allocation, Node, NodeKey, Offer
 from nodes.services import capacity
 from nodes.tests.test_border import leased
 from rentals import services as rentals
-from rentals.models import Rental
+from rentals.models import Quote, Rental
 from tests import cast
 
 
@@ -57,7 +57,7 @@ def test_a_machine_rented_whole_has_no_cards_to_give_when_it_finds_some() -> Non
     agent.facts = cast.facts(gpus=2)
     agent.connect()
     offer.refresh_from_db()
-    assert (offer.listed, offer.hidden_because) == (False, "fully rented")
+    assert (offer.listed, offer.hidden_because) == (False, "fully_rented")
     with pytest.raises(Conflict) as refused:
         capacity.lock_rentable(agent_node(agent).pk)
     assert refused.value.code == "offer_taken"
@@ -86,16 +86,19 @@ def rented_after(alice: Actor, offer: Offer, event: Callable[[], object]) -> Non
     )
 
 
-def with_disk(alice: Actor, offer: Offer, disk_gb: int) -> Rental:
-    if not accounts.ssh_keys_of(actor=alice):
-        accounts.add_ssh_key(actor=alice, name="laptop", public_key=cast.public_ssh_key())
-    quote = rentals.quote_offer(
+def quoted(alice: Actor, offer: Offer, disk_gb: int) -> Quote:
+    return rentals.quote_offer(
         actor=alice,
         offer_id=offer.pk,
         template_id=cast.template().pk,
         gpu_count=1,
         disk_gb=disk_gb,
     )
+
+
+def taken(alice: Actor, quote: Quote) -> Rental:
+    if not accounts.ssh_keys_of(actor=alice):
+        accounts.add_ssh_key(actor=alice, name="laptop", public_key=cast.public_ssh_key())
     return rentals.request_rental(
         actor=alice, quote_id=quote.pk, ssh_key_ids=None, idempotency_key=str(new_id())
     )
@@ -106,12 +109,15 @@ def test_two_rentals_are_not_promised_the_same_disk() -> None:
     cast.proxy_server()
     _, offer = cast.machine(cast.person("bob"), gpus=3)
     alice = cast.person("alice", usd=500)
-    with_disk(alice, offer, 60)
+    first, second = quoted(alice, offer, 60), quoted(alice, offer, 41)
+    taken(alice, first)
     with pytest.raises(Conflict) as refused:
-        with_disk(alice, offer, 41)
+        taken(alice, second)
     assert refused.value.code == "disk_too_small"
     assert Allocation.objects.count() == 1
-    with_disk(alice, offer, 40)
+    with pytest.raises(Invalid):
+        quoted(alice, offer, 41)
+    taken(alice, quoted(alice, offer, 40))
     assert sum(Allocation.objects.values_list("disk_gb", flat=True)) == 100
 
 
@@ -120,7 +126,7 @@ def test_a_stopped_rental_that_filled_its_disk_gets_its_machine_back() -> None:
     cast.proxy_server()
     agent, offer = cast.machine(cast.person("bob"), gpus=1)
     alice = cast.person("alice", usd=500)
-    rental = with_disk(alice, offer, 60)
+    rental = taken(alice, quoted(alice, offer, 60))
     node, workload = agent_node(agent), cast.workload_of(rental)
     services.release_allocation(node=node, workload=workload)
     agent.facts.disk_free_gb = 40

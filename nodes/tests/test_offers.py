@@ -149,7 +149,7 @@ def test_disk_that_a_rental_holds_is_not_offered_again_and_none_left_hides_the_m
     offer.refresh_from_db()
     assert (offer.gpu_free, offer.disk_gb, offer.listed) == (1, 90, True)
     node = Node.objects.lock().get(pk=agent.node_id)
-    node.disk_gb = 10
+    node.facts["disk_gb"] = 10
     refresh_offer(node)
     offer.refresh_from_db()
     assert (offer.gpu_free, offer.disk_gb, offer.listed) == (1, 0, False)
