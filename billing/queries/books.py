@@ -1,18 +1,10 @@
-"""Whether the books are right: everything recomputed from the transfers, and bills from the audit log."""
+"""Whether the books are right: everything recomputed from the transfers."""
 
 from __future__ import annotations
 
-import uuid
-from dataclasses import dataclass
-from decimal import Decimal
-
 from django.db import connection
-from django.db.models import Case, F, Sum, When
 
-from audit import services as audit
-from billing.models import Account, AccountKind, Meter, Transfer
-
-_CHECKS = {
+CHECKS = {
     "account {0}: balance {1}, its transfers say {2}": """
         SELECT a.id, a.balance, COALESCE(e.total, 0) FROM billing_account a
         LEFT JOIN (
@@ -83,101 +75,11 @@ _CHECKS = {
 }
 
 
-def somebody_is_exhausted(*, now: int) -> bool:
-    """Whether some wallet's free money has ended by `now` (epoch seconds)."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT 1 FROM billing_account WHERE runs_out <= %s LIMIT 1", [now])
-        return cursor.fetchone() is not None
-
-
-def frozen_wallets(*, limit: int) -> list[tuple[uuid.UUID, str]]:
-    """Return the owners and currencies of frozen wallets, those with free money first."""
-    frozen = Account.objects.filter(kind=AccountKind.WALLET.value, frozen=True)
-    rows = frozen.order_by(F("held") - F("balance")).values_list("owner_id", "currency")[:limit]
-    return [(owner_id, currency) for owner_id, currency in rows if owner_id is not None]
-
-
-_DISPUTED_EARNINGS = """
-    WITH disputed AS (
-        SELECT d.owner_id, SUM(x.amount) AS amount, MIN(d.created_at) AS since
-        FROM billing_dispute x JOIN billing_deposit d ON d.id = x.deposit_id
-        WHERE x.state = 'open' AND d.currency = %(currency)s GROUP BY d.owner_id
-    ), fed AS (
-        SELECT i.owner_id, SUM(CASE WHEN t.src_id = w.id THEN t.amount ELSE -t.amount END) AS amount
-        FROM disputed i
-        JOIN billing_account w
-          ON w.kind = 'wallet' AND w.owner_id = i.owner_id AND w.currency = %(currency)s
-        JOIN billing_account h
-          ON h.kind = 'host' AND h.owner_id = %(payee)s AND h.currency = %(currency)s
-        JOIN billing_transfer t
-          ON (t.src_id = w.id AND t.dst_id = h.id) OR (t.src_id = h.id AND t.dst_id = w.id)
-        WHERE t.created_at >= i.since GROUP BY i.owner_id
-    )
-    SELECT COALESCE(SUM(GREATEST(0, LEAST(f.amount, i.amount))), 0)
-    FROM fed f JOIN disputed i USING (owner_id)
-"""
-
-
-def disputed_earnings(*, payee_id: uuid.UUID, currency: str) -> int:
-    """Return what renters whose payments are disputed have paid to a host since, at most what is disputed."""
-    with connection.cursor() as cursor:
-        cursor.execute(_DISPUTED_EARNINGS, {"payee": payee_id, "currency": currency})
-        return int(cursor.fetchone()[0])
-
-
 def problems() -> list[str]:
     """Return a sentence for each thing that does not add up."""
     found: list[str] = []
     with connection.cursor() as cursor:
-        for sentence, query in _CHECKS.items():
+        for sentence, query in CHECKS.items():
             cursor.execute(query)
             found += [sentence.format(*row) for row in cursor.fetchall()]
     return found
-
-
-@dataclass(frozen=True)
-class Replayed:
-    """One meter told by the audit log alone, beside what the ledger has posted for it.
-
-    Instants in epoch seconds, `amount` and `posted` in nano-units; `closed` is None while it runs.
-    """
-
-    kind: str
-    rate: int
-    opened: int
-    closed: int | None
-    amount: int
-    posted: int
-
-    @property
-    def agrees(self) -> bool:
-        """Whether both say the same."""
-        return self.amount == self.posted
-
-
-def replay(*, subject_id: uuid.UUID) -> list[Replayed]:
-    """Recompute a bill from the events of its meters; the rows of the meters say only which there are."""
-    lines = []
-    for meter in Meter.objects.filter(subject_id=subject_id).order_by("started", "kind"):
-        events = {event.verb: event.data for event in audit.timeline(subject_id=meter.pk)}
-        opened = events.get("meter.opened", {"kind": meter.kind, "rate": 0, "at": meter.started})
-        closed = events["meter.closed"]["at"] if "meter.closed" in events else None
-        end = meter.settled if closed is None else closed
-        lines.append(
-            Replayed(
-                kind=opened["kind"],
-                rate=opened["rate"],
-                opened=opened["at"],
-                closed=closed,
-                amount=opened["rate"] * (end - opened["at"]),
-                posted=_posted(meter),
-            )
-        )
-    return lines
-
-
-def _posted(meter: Meter) -> int:
-    """Return what the transfers of a meter have taken from its wallet, less what they gave back."""
-    signed = Case(When(src_id=meter.wallet_id, then=F("amount")), default=-F("amount"))
-    total = Transfer.objects.filter(meter=meter).aggregate(total=Sum(signed))["total"]
-    return int(total or Decimal(0))

@@ -1,0 +1,29 @@
+"""Money: accounts, holds, meters and transfers. Amounts in nano-units, rates in nano/s, time in epoch seconds.
+
+A transfer is one row that debits one account and credits another, so every operation sums to zero by
+construction. Transfers never change (a trigger forbids it); a trigger on their INSERT moves the live
+balances, so no code path can make balance and ledger differ. System accounts carry no live balance.
+"""
+
+from __future__ import annotations
+
+from billing.models.ledger import Account, AccountKind, AccountQuerySet, Hold, Meter, Transfer
+from billing.models.payments import (
+    Deposit,
+    DepositQuerySet,
+    Dispute,
+    PaymentEvent,
+)
+
+__all__ = [
+    "Account",
+    "AccountKind",
+    "AccountQuerySet",
+    "Deposit",
+    "DepositQuerySet",
+    "Dispute",
+    "Hold",
+    "Meter",
+    "PaymentEvent",
+    "Transfer",
+]
