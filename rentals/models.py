@@ -109,8 +109,13 @@ class Rental(models.Model):
     storage_meter_id = models.UUIDField(null=True, blank=True)
     created_at = models.DateTimeField()
     running_since = models.DateTimeField(null=True, blank=True)
+    # The container has not been seen stopped since this instant, at which a stop or a restart ended
+    # the bill: it is billed on from there when it answers again.
+    billed_until = models.DateTimeField(null=True, blank=True)
     last_probe = models.DateTimeField(null=True, blank=True)
     missed_probes = models.PositiveSmallIntegerField(default=0)
+    # Probes in a row that reached the container and found no SSH server there.
+    silent_probes = models.PositiveSmallIntegerField(default=0)
     # The renter's own limits: it is stopped at this instant, or when it has cost this much (nano-units).
     ends_at = models.DateTimeField(null=True, blank=True)
     spend_cap = models.BigIntegerField(null=True, blank=True)
@@ -154,3 +159,22 @@ class Rental(models.Model):
 
     def __str__(self) -> str:
         return f"rental {self.pk}"
+
+
+class FailedStart(models.Model):
+    """A start that used a machine for nothing: the container ran and never became usable, or ceased to be.
+
+    Such starts cost nothing, so there is a limit on them (`rentals.services.brake`).
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    renter = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="+")
+    rental = models.ForeignKey(Rental, models.CASCADE, related_name="failed_starts")
+    code = models.CharField(max_length=40)
+    at = models.DateTimeField()
+
+    class Meta:
+        indexes = [models.Index(fields=["renter", "at"], name="failed_start_of_renter")]
+
+    def __str__(self) -> str:
+        return f"{self.code} of rental {self.rental_id}"

@@ -4,18 +4,36 @@ from __future__ import annotations
 
 import socket
 import time
+from enum import StrEnum
 
 BANNER = b"SSH-"
 
 
+class Sign(StrEnum):
+    """What a look found. `SILENT`: the address is open to the container, and no SSH server is there."""
+
+    ANSWERS = "answers"
+    SILENT = "silent"
+    CLOSED = "closed"
+
+
+def look(host: str, port: int, *, timeout: float) -> Sign:
+    """Say within `timeout` seconds what is at host:port."""
+    try:
+        connection = socket.create_connection((host, port), timeout=timeout)
+    except OSError:
+        return Sign.CLOSED
+    with connection:
+        try:
+            connection.settimeout(timeout)
+            return Sign.ANSWERS if connection.recv(64).startswith(BANNER) else Sign.SILENT
+        except OSError:
+            return Sign.SILENT
+
+
 def ssh_answers(host: str, port: int, *, timeout: float) -> bool:
     """Say whether an SSH server greets at host:port within `timeout` seconds."""
-    try:
-        with socket.create_connection((host, port), timeout=timeout) as connection:
-            connection.settimeout(timeout)
-            return connection.recv(64).startswith(BANNER)
-    except OSError:
-        return False
+    return look(host, port, timeout=timeout) is Sign.ANSWERS
 
 
 def wait_for_ssh(host: str, port: int, *, patience: float, pause: float = 0.05) -> bool:

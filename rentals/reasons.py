@@ -139,11 +139,18 @@ _REASONS = (
         "Rent a machine with a faster line, or use a smaller image.",
     ),
     Reason(
+        "ssh_silent",
+        "renter",
+        _IF_RAN,
+        "The container runs and no SSH server answers in it.",
+        "See that the image starts an SSH server; what the container said last is in its log.",
+    ),
+    Reason(
         "starting_timeout",
         "host",
         _IF_RAN,
         "SSH did not answer through the public address in time.",
-        "See that the image starts an SSH server; else rent another machine.",
+        "Rent another machine.",
     ),
     Reason(
         "host_removed",

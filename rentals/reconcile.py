@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import logging
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from django.db import DatabaseError
 
@@ -66,12 +68,7 @@ def _come_up(rental: Rental, workload: Workload, patience: float) -> None:
             message="Your public address could not be opened on our side. Rent again for another one.",
         )
     elif _overdue(rental):
-        services.fail_rental(
-            actor=system,
-            rental_id=rental.pk,
-            code=f"{rental.state}_timeout",
-            message=f"{rental.node.name} took too long ({rental.state}).",
-        )
+        _give_up(rental, workload)
     elif seen == WorkloadState.PULLING:
         services.mark_pulling(actor=system, rental_id=rental.pk)
     elif seen == WorkloadState.STARTING:
@@ -81,6 +78,16 @@ def _come_up(rental: Rental, workload: Workload, patience: float) -> None:
         host, port = rental.ssh_host, ssh_port(rental)
         if probing.wait_for_ssh(host, port, patience=patience):
             services.mark_running(actor=system, rental_id=rental.pk, at=clock.epoch())
+
+
+def _give_up(rental: Rental, workload: Workload) -> None:
+    """Fail a start whose time is over; a container that runs behind an open address did its machine's part."""
+    code, message = f"{rental.state}_timeout", f"{rental.node.name} took too long ({rental.state})."
+    if rental.state == State.STARTING and workload.observed_state == WorkloadState.RUNNING:
+        sign = probing.look(rental.ssh_host, ssh_port(rental), timeout=SSH_GLANCE_SECONDS)
+        if sign is probing.Sign.SILENT:
+            code, message = "ssh_silent", "The container runs and no SSH server answers in it."
+    services.fail_rental(actor=Actor.system(), rental_id=rental.pk, code=code, message=message)
 
 
 def _is_shut_out(rental: Rental, workload: Workload) -> bool:
@@ -149,16 +156,22 @@ def _is_seen_running(rental: Rental, workload: Workload) -> bool:
     )
 
 
+@contextmanager
+def _each_for_itself(rental_id: uuid.UUID) -> Iterator[None]:
+    """One stuck rental must not stop the others."""
+    try:
+        yield
+    except (DomainError, DatabaseError):
+        log.exception("rental %s is stuck", rental_id)
+
+
 def sweep() -> None:
     """Advance every rental that is on its way somewhere, each for itself."""
     on_the_way = [state.value for state in LIVE - {State.RUNNING, State.STOPPED}]
     rental_ids = Rental.objects.filter(state__in=on_the_way).values_list("pk", flat=True)
     for rental_id in list(rental_ids):
-        # An outer loop: one stuck rental must not stop the others.
-        try:
+        with _each_for_itself(rental_id):
             advance(rental_id, patience=SSH_GLANCE_SECONDS)
-        except (DomainError, DatabaseError):
-            log.exception("rental %s is stuck", rental_id)
 
 
 def probe_running() -> None:
@@ -167,11 +180,12 @@ def probe_running() -> None:
     for rental in list(running):
         if rental.node.status == NodeStatus.OFFLINE.value:
             continue
-        answered = probing.ssh_answers(rental.ssh_host, ssh_port(rental), timeout=3)
-        services.note_probe(
-            actor=Actor.system(), rental_id=rental.pk, answered=answered, at=clock.now()
-        )
-        advance(rental.pk)
+        sign = probing.look(rental.ssh_host, ssh_port(rental), timeout=3)
+        with _each_for_itself(rental.pk):
+            services.note_probe(
+                actor=Actor.system(), rental_id=rental.pk, sign=sign, at=clock.now()
+            )
+            advance(rental.pk)
 
 
 def pause_node(node_id: uuid.UUID, last_beat: int) -> None:
@@ -217,4 +231,5 @@ def enforce_limits() -> None:
     """Stop what has reached the end or the cap that its renter set, at exactly that second."""
     limited = Rental.objects.filter(state=State.RUNNING.value).exclude(ends_at=None, spend_cap=None)
     for rental_id in list(limited.values_list("pk", flat=True)):
-        services.enforce_limits(actor=Actor.system(), rental_id=rental_id)
+        with _each_for_itself(rental_id):
+            services.enforce_limits(actor=Actor.system(), rental_id=rental_id)

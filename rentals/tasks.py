@@ -5,7 +5,7 @@ from __future__ import annotations
 from celery import shared_task
 
 from core import bus
-from rentals import reconcile
+from rentals import reconcile, services
 
 
 @shared_task
@@ -14,6 +14,11 @@ def reconcile_rentals() -> None:
         if mine:
             reconcile.enforce_limits()
             reconcile.sweep()
+
+
+@shared_task
+def forget_failed_starts() -> None:
+    services.forget_failed_starts()
 
 
 @shared_task

@@ -17,6 +17,20 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.CreateModel(
+            name='Quote',
+            fields=[
+                ('id', models.UUIDField(default=core.ids.new_id, editable=False, primary_key=True, serialize=False)),
+                ('gpu_count', models.PositiveSmallIntegerField()),
+                ('disk_gb', models.PositiveIntegerField()),
+                ('compute_rate', models.BigIntegerField()),
+                ('storage_rate', models.BigIntegerField()),
+                ('created_at', models.DateTimeField()),
+                ('expires_at', models.DateTimeField()),
+                ('offer', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='quotes', to='nodes.offer')),
+                ('user', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='quotes', to=settings.AUTH_USER_MODEL)),
+            ],
+        ),
+        migrations.CreateModel(
             name='Template',
             fields=[
                 ('id', models.UUIDField(default=core.ids.new_id, editable=False, primary_key=True, serialize=False)),
@@ -31,21 +45,6 @@ class Migration(migrations.Migration):
                 ('default_disk_gb', models.PositiveIntegerField(default=10)),
                 ('created_at', models.DateTimeField()),
                 ('owner', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='templates', to=settings.AUTH_USER_MODEL)),
-            ],
-        ),
-        migrations.CreateModel(
-            name='Quote',
-            fields=[
-                ('id', models.UUIDField(default=core.ids.new_id, editable=False, primary_key=True, serialize=False)),
-                ('gpu_count', models.PositiveSmallIntegerField()),
-                ('disk_gb', models.PositiveIntegerField()),
-                ('compute_rate', models.BigIntegerField()),
-                ('storage_rate', models.BigIntegerField()),
-                ('created_at', models.DateTimeField()),
-                ('expires_at', models.DateTimeField()),
-                ('offer', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='quotes', to='nodes.offer')),
-                ('user', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='quotes', to=settings.AUTH_USER_MODEL)),
-                ('template', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='quotes', to='rentals.template')),
             ],
         ),
         migrations.CreateModel(
@@ -69,8 +68,10 @@ class Migration(migrations.Migration):
                 ('storage_meter_id', models.UUIDField(blank=True, null=True)),
                 ('created_at', models.DateTimeField()),
                 ('running_since', models.DateTimeField(blank=True, null=True)),
+                ('billed_until', models.DateTimeField(blank=True, null=True)),
                 ('last_probe', models.DateTimeField(blank=True, null=True)),
                 ('missed_probes', models.PositiveSmallIntegerField(default=0)),
+                ('silent_probes', models.PositiveSmallIntegerField(default=0)),
                 ('ends_at', models.DateTimeField(blank=True, null=True)),
                 ('spend_cap', models.BigIntegerField(blank=True, null=True)),
                 ('cap_warned_at', models.DateTimeField(blank=True, null=True)),
@@ -82,9 +83,47 @@ class Migration(migrations.Migration):
                 ('renter', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='rentals', to=settings.AUTH_USER_MODEL)),
                 ('template', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='rentals', to='rentals.template')),
             ],
+        ),
+        migrations.AddField(
+            model_name='quote',
+            name='template',
+            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='quotes', to='rentals.template'),
+        ),
+        migrations.CreateModel(
+            name='FailedStart',
+            fields=[
+                ('id', models.BigAutoField(primary_key=True, serialize=False)),
+                ('code', models.CharField(max_length=40)),
+                ('at', models.DateTimeField()),
+                ('renter', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ('rental', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='failed_starts', to='rentals.rental')),
+            ],
             options={
-                'indexes': [models.Index(condition=models.Q(('state', 'ended'), _negated=True), fields=['state'], name='rental_open'), models.Index(fields=['renter', '-created_at'], name='rental_of_renter')],
-                'constraints': [models.CheckConstraint(condition=models.Q(('state__in', ['requested', 'reserved', 'pulling', 'starting', 'running', 'stopping', 'stopped', 'ended'])), name='rental_state_known'), models.CheckConstraint(condition=models.Q(('state', 'running'), ('compute_meter_id', None), _connector='OR'), name='rental_compute_billed_only_while_running'), models.CheckConstraint(condition=models.Q(models.Q(('state', 'ended'), _negated=True), models.Q(('compute_hold_id', None), ('compute_meter_id', None), ('ended_at__isnull', False), ('storage_hold_id', None), ('storage_meter_id', None)), _connector='OR'), name='rental_ended_holds_nothing'), models.CheckConstraint(condition=models.Q(('spend_cap', None), ('spend_cap__gt', 0), _connector='OR'), name='rental_cap_positive')],
+                'indexes': [models.Index(fields=['renter', 'at'], name='failed_start_of_renter')],
             },
+        ),
+        migrations.AddIndex(
+            model_name='rental',
+            index=models.Index(condition=models.Q(('state', 'ended'), _negated=True), fields=['state'], name='rental_open'),
+        ),
+        migrations.AddIndex(
+            model_name='rental',
+            index=models.Index(fields=['renter', '-created_at'], name='rental_of_renter'),
+        ),
+        migrations.AddConstraint(
+            model_name='rental',
+            constraint=models.CheckConstraint(condition=models.Q(('state__in', ['requested', 'reserved', 'pulling', 'starting', 'running', 'stopping', 'stopped', 'ended'])), name='rental_state_known'),
+        ),
+        migrations.AddConstraint(
+            model_name='rental',
+            constraint=models.CheckConstraint(condition=models.Q(('state', 'running'), ('compute_meter_id', None), _connector='OR'), name='rental_compute_billed_only_while_running'),
+        ),
+        migrations.AddConstraint(
+            model_name='rental',
+            constraint=models.CheckConstraint(condition=models.Q(models.Q(('state', 'ended'), _negated=True), models.Q(('compute_hold_id', None), ('compute_meter_id', None), ('ended_at__isnull', False), ('storage_hold_id', None), ('storage_meter_id', None)), _connector='OR'), name='rental_ended_holds_nothing'),
+        ),
+        migrations.AddConstraint(
+            model_name='rental',
+            constraint=models.CheckConstraint(condition=models.Q(('spend_cap', None), ('spend_cap__gt', 0), _connector='OR'), name='rental_cap_positive'),
         ),
     ]

@@ -1,5 +1,6 @@
 """What may be done with rentals. Doors import from here only."""
 
+from rentals.services.brake import forget_failed_starts
 from rentals.services.keys import change_keys
 from rentals.services.life import (
     deadline_of,
@@ -32,6 +33,7 @@ __all__ = [
     "end_rental",
     "enforce_limits",
     "fail_rental",
+    "forget_failed_starts",
     "lose_disk",
     "mark_gone",
     "mark_pulling",

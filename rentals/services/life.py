@@ -11,11 +11,12 @@ from django.db import transaction
 from accounts.actors import Actor
 from core import clock
 from nodes import services as nodes
-from nodes.machine import Wish
+from nodes.machine import Wish, WorkloadState
 from nodes.models import Workload
 from rentals import reasons
-from rentals.machine import DISK_KEPT, State
+from rentals.machine import COMING_UP, DISK_KEPT, State
 from rentals.models import Rental
+from rentals.services.brake import note_failed_start
 from rentals.services.meters import close_compute, close_storage, open_meters
 from rentals.services.moving import announce, is_ending, lock_rental, move
 
@@ -48,11 +49,14 @@ def deadline_of(rental: Rental) -> dt.datetime | None:
 
 def stand_still(actor: Actor, rental: Rental, end: dict[str, str], at: int | None) -> None:
     """Stop a locked rental's machine and keep its disk; work is billed up to `at` (None: now)."""
-    nodes.wish_workload(
+    workload = nodes.wish_workload(
         actor=actor, workload_id=rental.workload_id, wish=Wish.STOPPED, reason=end["code"]
     )
-    close_compute(actor, rental, at)
-    move(actor, rental, State.STOPPING, end=end)
+    billed = close_compute(actor, rental, at)
+    # Until it is seen stopped, whoever turns the stop round has used it all the time.
+    runs_on = billed is not None and workload.observed_state == WorkloadState.RUNNING
+    billed_until = clock.from_epoch(billed) if runs_on and billed is not None else None
+    move(actor, rental, State.STOPPING, end=end, billed_until=billed_until)
 
 
 def wind_up(actor: Actor, rental: Rental, end: dict[str, str], at: int | None) -> None:
@@ -89,6 +93,8 @@ def fail_rental(
     rental = lock_rental(rental_id)
     if State(rental.state) in {State.STOPPING, State.STOPPED, State.ENDED}:
         return
+    if State(rental.state) in COMING_UP or code == "ssh_silent":
+        note_failed_start(rental, code)
     end = reason(code, message)
     if rental.running_since is not None and reasons.known(code).disk != "deleted":
         stand_still(actor, rental, end, at)
@@ -125,11 +131,17 @@ def mark_starting(*, actor: Actor, rental_id: uuid.UUID) -> None:
 
 @transaction.atomic
 def mark_running(*, actor: Actor, rental_id: uuid.UUID, at: int) -> None:
-    """SSH answered through the public address at `at` (epoch seconds): billing starts now, once."""
+    """SSH answered through the public address at `at` (epoch seconds): billing starts, once.
+
+    The first time it starts now. One that has been usable before is billed from where a stop that was
+    turned round or a restart had ended the bill, else from when its container was up with its address
+    open: how long it then takes to let its renter in is its renter's own affair (ADR 15).
+    """
     rental = lock_rental(rental_id)
     if State(rental.state) is not State.STARTING:
         return
     instant = clock.from_epoch(at)
+    since = at if rental.running_since is None else min(at, _up_since(rental))
     move(
         actor,
         rental,
@@ -137,10 +149,20 @@ def mark_running(*, actor: Actor, rental_id: uuid.UUID, at: int) -> None:
         running_since=instant,
         last_probe=instant,
         missed_probes=0,
+        silent_probes=0,
+        billed_until=None,
         unreachable_since=None,
         end=None,
     )
-    open_meters(actor, rental, at)
+    open_meters(actor, rental, since)
+
+
+def _up_since(rental: Rental) -> int:
+    """Return from when (epoch seconds) a start of what was usable before is billed, once it answers."""
+    if rental.billed_until is not None:
+        return clock.to_epoch(rental.billed_until)
+    seen = Workload.objects.values_list("observed_at", flat=True).get(pk=rental.workload_id)
+    return clock.to_epoch(max(seen or rental.phase_since, rental.phase_since))
 
 
 @transaction.atomic
@@ -149,7 +171,7 @@ def mark_stopped(*, actor: Actor, rental_id: uuid.UUID) -> None:
     rental = lock_rental(rental_id)
     workload = Workload.objects.get(pk=rental.workload_id)
     if State(rental.state) is State.STOPPING and workload.wish == Wish.STOPPED:
-        move(actor, rental, State.STOPPED, unreachable_since=None)
+        move(actor, rental, State.STOPPED, unreachable_since=None, billed_until=None)
         # Its machine was lost meanwhile and is back: the disk costs again, from now on.
         open_meters(actor, rental, clock.epoch())
 

@@ -96,14 +96,19 @@ def stop_meters(actor: Actor, rental: Rental, at: int) -> None:
     rental.save(update_fields=["compute_meter_id", "storage_meter_id"])
 
 
-def close_compute(actor: Actor, rental: Rental, at: int | None) -> None:
-    """Bill work up to `at` (epoch seconds; None: now) and give back what was set aside for it."""
+def close_compute(actor: Actor, rental: Rental, at: int | None) -> int | None:
+    """Bill work up to `at` (epoch seconds; None: now) and give back what was set aside for it.
+
+    Returns the instant up to which it is billed, None when nothing was being billed.
+    """
+    ended = None
     if rental.compute_meter_id:
-        billing.close_meter(actor=actor, meter_id=rental.compute_meter_id, at=at)
+        ended = billing.close_meter(actor=actor, meter_id=rental.compute_meter_id, at=at).ended
     if rental.compute_hold_id:
         billing.release_hold(actor=actor, hold_id=rental.compute_hold_id)
     rental.compute_meter_id = rental.compute_hold_id = None
     rental.save(update_fields=["compute_meter_id", "compute_hold_id"])
+    return ended
 
 
 def close_storage(actor: Actor, rental: Rental, at: int | None) -> None:

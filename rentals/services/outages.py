@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 
+from django.conf import settings
 from django.db import transaction
 
 from accounts.actors import Actor
@@ -13,6 +14,8 @@ from billing import services as billing
 from core import clock
 from rentals.machine import State
 from rentals.models import Rental
+from rentals.probing import Sign
+from rentals.services.life import fail_rental
 from rentals.services.meters import open_meters, stop_meters
 from rentals.services.moving import announce, is_ending, lock_rental
 
@@ -33,6 +36,10 @@ def pause_billing(*, actor: Actor, rental_id: uuid.UUID, at: int, until: int | N
 
 def pause_locked(actor: Actor, rental: Rental, at: int, until: int | None = None) -> None:
     """Do it to a locked rental, whose node may be locked and whose wallet is not."""
+    if rental.billed_until is not None:
+        # Nobody saw it run through the outage.
+        rental.billed_until = None
+        rental.save(update_fields=["billed_until"])
     billing.take_back(actor=actor, subject_id=rental.pk, since=at, until=until)
     lines = billing.bill_of(subject_id=rental.pk).lines
     if not any(line.ended is None and (until is None or line.started < until) for line in lines):
@@ -68,21 +75,33 @@ def _record(actor: Actor, rental: Rental, verb: str, at: int) -> None:
     announce(rental)
 
 
-def note_probe(*, actor: Actor, rental_id: uuid.UUID, answered: bool, at: dt.datetime) -> None:
+def note_probe(*, actor: Actor, rental_id: uuid.UUID, sign: Sign, at: dt.datetime) -> None:
     """Write down one probe of a running rental through its public address.
 
-    Two misses in a row make it unreachable, unbilled from the last good probe; one answer heals it.
+    Two misses in a row make it unreachable, unbilled from the last good probe; one answer heals it. One
+    whose container answers without an SSH server for `DC_SILENT_SECONDS` stops: it uses a machine that
+    nobody pays for.
     """
+    answered = sign is Sign.ANSWERS
     with transaction.atomic():
         rental = lock_rental(rental_id)
         if State(rental.state) is not State.RUNNING:
             return
         rental.missed_probes = 0 if answered else rental.missed_probes + 1
+        rental.silent_probes = rental.silent_probes + 1 if sign is Sign.SILENT else 0
         if answered:
             rental.last_probe = at
-        rental.save(update_fields=["missed_probes", "last_probe"])
+        rental.save(update_fields=["missed_probes", "silent_probes", "last_probe"])
         last_good = clock.to_epoch(rental.last_probe or at)
     if answered:
         resume_billing(actor=actor, rental_id=rental_id, at=clock.to_epoch(at))
     elif rental.missed_probes >= MISSES_UNTIL_UNREACHABLE:
         pause_billing(actor=actor, rental_id=rental_id, at=last_good)
+        if rental.silent_probes * settings.DC.probe_seconds >= settings.DC.silent_seconds:
+            fail_rental(
+                actor=actor,
+                rental_id=rental_id,
+                code="ssh_silent",
+                message="Its container runs and no SSH server has answered in it. The disk is kept.",
+                at=last_good,
+            )

@@ -200,7 +200,7 @@ def rental_actions(rental: Rental) -> list[ActionOut]:
         Action.RESTART: ActionOut(
             "restart",
             "Restart",
-            f"Same container, data kept; unbilled until it answers, then ${hour} an hour.",
+            f"Same container, data kept; billed through at ${hour} an hour if it answers again.",
             destroys=False,
         ),
         Action.RECREATE: ActionOut(

@@ -20,6 +20,7 @@ from nodes.models import Allocation, Node, Offer
 from nodes.services.capacity import lock_rentable
 from rentals.machine import State
 from rentals.models import Quote, Rental, Template
+from rentals.services.brake import require_starts_left
 from rentals.services.keys import chosen_keys
 from rentals.services.meters import hold_compute, hold_storage
 from rentals.services.moving import announce
@@ -90,6 +91,7 @@ def request_rental(
     )
     if first != rental_id:
         return Rental.objects.get(pk=first)
+    require_starts_left(actor.user_id)
     quote = _valid_quote(actor, quote_id)
     keys = chosen_keys(actor, ssh_key_ids)
     node = lock_rentable(quote.offer.node_id)

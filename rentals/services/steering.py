@@ -16,6 +16,7 @@ from nodes.models import Allocation, Node, Workload
 from nodes.services.capacity import lock_rentable
 from rentals.machine import COMING_UP, Action, State, actions
 from rentals.models import Rental
+from rentals.services.brake import require_starts_left
 from rentals.services.life import reason, stand_still, wind_up
 from rentals.services.meters import close_compute, hold_compute, hold_storage
 from rentals.services.moving import is_ending, move
@@ -53,10 +54,12 @@ def stop_rental(*, actor: Actor, rental_id: uuid.UUID) -> Rental:
 def start_rental(*, actor: Actor, rental_id: uuid.UUID) -> Rental:
     """Start a stopped rental again on its machine; while it stops, turn it round with the machine held.
 
-    Raises Conflict `offer_taken` (the machine is rented to somebody else or away), `limit_reached`,
-    FundsInsufficient.
+    A stop that is turned round was none: work is billed through when it answers again. Raises Conflict
+    `offer_taken` (the machine is rented to somebody else or away), `limit_reached`, FundsInsufficient,
+    RateLimited `failed_starts`.
     """
     rental = _steered(actor, rental_id, Action.START)
+    require_starts_left(rental.renter_id)
     _require_room_to_run(rental)
     _take_machine_again(actor, rental)
     hold_storage(actor, rental)
@@ -116,15 +119,15 @@ _TAKEN = (
 
 @transaction.atomic
 def restart_rental(*, actor: Actor, rental_id: uuid.UUID) -> Rental:
-    """Stop and start the same container, data kept. Work is not billed until it answers again.
+    """Stop and start the same container, data kept. It is billed through when it answers again in time.
 
-    Raises Conflict `action_not_now`, `machine_away`.
+    Raises Conflict `action_not_now`, `machine_away`; RateLimited `failed_starts`.
     """
     rental = _steered(actor, rental_id, Action.RESTART)
     _require_contact(rental)
+    require_starts_left(rental.renter_id)
     nodes.restart_workload(actor=actor, workload_id=rental.workload_id)
-    close_compute(actor, rental, None)
-    move(actor, rental, State.STARTING)
+    _start_over(actor, rental)
     return rental
 
 
@@ -136,6 +139,7 @@ def recreate_rental(*, actor: Actor, rental_id: uuid.UUID, confirmed: bool) -> R
     `start_rental` and `restart_rental` do.
     """
     rental = _steered(actor, rental_id, Action.RECREATE)
+    require_starts_left(rental.renter_id)
     if not confirmed:
         raise Invalid(
             "confirm_data_loss",
@@ -149,10 +153,16 @@ def recreate_rental(*, actor: Actor, rental_id: uuid.UUID, confirmed: bool) -> R
         hold_compute(actor, rental)
     else:
         _require_contact(rental)
-        close_compute(actor, rental, None)
     nodes.renew_workload(actor=actor, workload_id=rental.workload_id)
-    move(actor, rental, State.STARTING, end=None)
+    _start_over(actor, rental)
     return rental
+
+
+def _start_over(actor: Actor, rental: Rental) -> None:
+    """Let a rental's container start again; what was being billed goes on when it answers (ADR 15)."""
+    stopped = close_compute(actor, rental, None) if rental.state == State.RUNNING else None
+    billed_until = None if stopped is None else clock.from_epoch(stopped)
+    move(actor, rental, State.STARTING, end=None, billed_until=billed_until)
 
 
 def _require_contact(rental: Rental) -> None:

@@ -15,7 +15,8 @@ from hostagent.protocol import WorkloadState
 from nodes.machine import NodeStatus
 from nodes.models import Node
 from rentals import probing, reconcile, services, tasks
-from rentals.models import Rental
+from rentals.models import FailedStart, Rental
+from rentals.probing import Sign
 from rentals.tests.test_life import Scene
 from tests.invariants import broken
 
@@ -26,7 +27,7 @@ Drain = Callable[[], int]
 class Outage(Scene):
     """alice's running rental, with an address that the test lets answer or not."""
 
-    answers = True
+    sign = Sign.ANSWERS
 
     def probe(self, after: int) -> Rental:
         """Let `after` seconds pass and look at every running rental, as the clock's task does."""
@@ -40,8 +41,8 @@ class Outage(Scene):
 
 @pytest.fixture
 def scene(drain: Drain, monkeypatch: pytest.MonkeyPatch) -> Iterator[Outage]:
-    monkeypatch.setattr(probing, "ssh_answers", lambda *a, **k: Outage.answers)
-    monkeypatch.setattr(Outage, "answers", True)
+    monkeypatch.setattr(probing, "look", lambda *a, **k: Outage.sign)
+    monkeypatch.setattr(Outage, "sign", Sign.ANSWERS)
     with time_machine.travel("2026-11-21T12:00:00Z", tick=False) as traveller:
         scene = Outage(drain, traveller)
         assert scene.now().state == "running"
@@ -54,7 +55,7 @@ def test_two_misses_stop_the_bill_at_the_last_good_answer_and_one_answer_goes_on
     scene: Outage,
 ) -> None:
     scene.probe(30)
-    Outage.answers = False
+    Outage.sign = Sign.CLOSED
     assert scene.probe(30).unreachable_since is None
     rental = scene.probe(30)
     assert rental.unreachable_since == clock.from_epoch(clock.epoch() - 60)
@@ -62,7 +63,7 @@ def test_two_misses_stop_the_bill_at_the_last_good_answer_and_one_answer_goes_on
     scene.probe(1000)
     assert scene.seconds("compute") == 30
     assert scene.verbs().count("rental.unreachable") == 1
-    Outage.answers = True
+    Outage.sign = Sign.ANSWERS
     assert scene.probe(30).unreachable_since is None
     scene.traveller.shift(15)
     assert (scene.seconds("compute"), scene.seconds("storage")) == (45, 45)
@@ -70,18 +71,18 @@ def test_two_misses_stop_the_bill_at_the_last_good_answer_and_one_answer_goes_on
 
 
 def test_one_miss_alone_costs_the_host_nothing(scene: Outage) -> None:
-    Outage.answers = False
+    Outage.sign = Sign.CLOSED
     scene.probe(30)
-    Outage.answers = True
+    Outage.sign = Sign.ANSWERS
     assert scene.probe(30).missed_probes == 0
-    Outage.answers = False
+    Outage.sign = Sign.CLOSED
     assert scene.probe(30).unreachable_since is None
     assert scene.seconds("compute") == 90
 
 
 def test_an_outage_can_be_ended_free_of_what_nobody_could_use(scene: Outage) -> None:
     scene.probe(30)
-    Outage.answers = False
+    Outage.sign = Sign.CLOSED
     scene.probe(30)
     scene.probe(30)
     services.end_rental(actor=scene.alice, rental_id=scene.rental.pk)
@@ -115,10 +116,10 @@ def test_what_had_stopped_to_answer_before_its_machine_was_lost_is_billed_when_i
     scene: Outage,
 ) -> None:
     scene.probe(10)
-    Outage.answers = False
+    Outage.sign = Sign.CLOSED
     scene.probe(30)
     scene.probe(30)
-    Outage.answers = True
+    Outage.sign = Sign.ANSWERS
     Node.objects.update(status=NodeStatus.OFFLINE.value)
     lost_at = clock.epoch()
     reconcile.pause_node(scene.rental.node_id, lost_at)
@@ -147,13 +148,37 @@ def test_a_rental_that_stops_unreachable_costs_again_once_its_machine_says_stopp
 def test_a_late_probe_of_what_no_longer_runs_changes_nothing(scene: Outage) -> None:
     scene.stopped()
     services.note_probe(
-        actor=Actor.system(), rental_id=scene.rental.pk, answered=False, at=clock.now()
+        actor=Actor.system(), rental_id=scene.rental.pk, sign=Sign.CLOSED, at=clock.now()
     )
     assert (scene.now().missed_probes, scene.now().state) == (0, "stopped")
 
 
 def test_only_one_prober_at_a_time(scene: Outage) -> None:
-    Outage.answers = False
+    Outage.sign = Sign.CLOSED
     with bus.alone("rentals.probe", seconds=60):
         assert scene.probe(30).missed_probes == 0
     assert scene.probe(30).missed_probes == 1
+
+
+def test_a_renter_who_switches_ssh_off_does_not_compute_for_nothing_for_long(
+    scene: Outage,
+) -> None:
+    scene.probe(30)
+    Outage.sign = Sign.SILENT
+    for _ in range(5):
+        assert scene.probe(30).state == "running"
+    rental = scene.probe(30)
+    assert (rental.state, (rental.end or {})["code"]) == ("stopping", "ssh_silent")
+    assert (scene.seconds("compute"), FailedStart.objects.count()) == (30, 1)
+    assert scene.says(WorkloadState.STOPPED).state == "stopped"
+
+
+def test_an_address_that_is_closed_on_our_side_stops_nothing(scene: Outage) -> None:
+    Outage.sign = Sign.CLOSED
+    for _ in range(20):
+        scene.probe(30)
+    assert (scene.now().state, scene.seconds("compute")) == ("running", 0)
+    Outage.sign = Sign.SILENT
+    assert scene.probe(30).state == "running"
+    Outage.sign = Sign.ANSWERS
+    assert (scene.probe(30).unreachable_since, scene.now().silent_probes) == (None, 0)

@@ -34,7 +34,7 @@ def scene(drain: Drain, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
         assert broken() == []
 
 
-def test_a_restart_is_unbilled_until_the_agent_has_done_it_and_it_answers(scene: Scene) -> None:
+def test_a_restart_is_over_when_the_agent_has_done_it_and_it_answers(scene: Scene) -> None:
     scene.pass_time(100)
     services.restart_rental(actor=scene.alice, rental_id=scene.rental.pk)
     assert scene.now().state == "starting"
@@ -45,7 +45,7 @@ def test_a_restart_is_unbilled_until_the_agent_has_done_it_and_it_answers(scene:
     rental = scene.says(WorkloadState.RUNNING, restarts=1)
     assert (rental.state, scene.seconds("compute"), scene.seconds("storage")) == (
         "running",
-        100,
+        107,
         107,
     )
     assert billing.balance_of(owner_id=scene.alice.user_id).locked == (

@@ -1,0 +1,150 @@
+"""Stopping, starting and failing again and again gives nobody a machine for nothing."""
+
+from __future__ import annotations
+
+import pytest
+
+from billing import services as billing
+from core import clock
+from core.errors import Conflict, RateLimited
+from hostagent.protocol import WorkloadState
+from nodes.models import Allocation
+from rentals import probing, reconcile, services
+from rentals.models import FailedStart, Rental
+from rentals.probing import Sign
+from rentals.tests.test_life import Scene
+from rentals.tests.test_life import scene as scene
+from tests import cast
+
+pytestmark = pytest.mark.django_db
+UP = WorkloadState.RUNNING
+
+
+def start(scene: Scene) -> None:
+    services.start_rental(actor=scene.alice, rental_id=scene.rental.pk)
+
+
+def test_a_stop_that_is_turned_round_was_none(scene: Scene) -> None:
+    for _ in range(3):
+        scene.pass_time(2)
+        services.stop_rental(actor=scene.alice, rental_id=scene.rental.pk)
+        scene.pass_time(8)
+        start(scene)
+        reconcile.sweep()
+        assert scene.now().state == "running"
+    scene.pass_time(5)
+    assert scene.seconds("compute") == 35
+
+
+def test_a_stop_that_was_carried_out_is_billed_again_from_when_the_container_is_up(
+    scene: Scene,
+) -> None:
+    scene.pass_time(10)
+    services.stop_rental(actor=scene.alice, rental_id=scene.rental.pk)
+    scene.pass_time(4)
+    scene.says(WorkloadState.STOPPED)
+    scene.pass_time(100)
+    start(scene)
+    scene.pass_time(3)
+    scene.says(WorkloadState.STARTING, UP)
+    scene.pass_time(6)
+    assert scene.seconds("compute") == 16
+
+
+def test_ssh_that_answers_late_is_billed_from_when_the_container_was_up(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene.stopped()
+    start(scene)
+    monkeypatch.setattr(probing, "wait_for_ssh", lambda *a, **k: False)
+    assert scene.says(UP).state == "starting"
+    scene.pass_time(90)
+    monkeypatch.undo()
+    monkeypatch.setattr(probing, "wait_for_ssh", lambda *a, **k: True)
+    reconcile.advance(scene.rental.pk)
+    assert (scene.now().state, scene.seconds("compute")) == ("running", 90)
+
+
+def test_a_restart_is_billed_through_when_it_answers_and_not_at_all_when_it_does_not(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene.pass_time(10)
+    services.restart_rental(actor=scene.alice, rental_id=scene.rental.pk)
+    scene.pass_time(20)
+    scene.says(WorkloadState.STOPPING, WorkloadState.STARTING)
+    scene.agent.report(scene.link, cast.workload_of(scene.rental), UP, restarts=1)
+    scene.drain()
+    assert (scene.now().state, scene.seconds("compute")) == ("running", 30)
+    services.restart_rental(actor=scene.alice, rental_id=scene.rental.pk)
+    monkeypatch.setattr(probing, "wait_for_ssh", lambda *a, **k: False)
+    monkeypatch.setattr(probing, "look", lambda *a, **k: Sign.SILENT)
+    scene.agent.report(scene.link, cast.workload_of(scene.rental), UP, restarts=2)
+    scene.pass_time(121)
+    reconcile.advance(scene.rental.pk)
+    rental = scene.now()
+    assert (rental.state, (rental.end or {})["code"]) == ("stopping", "ssh_silent")
+    assert (scene.seconds("compute"), rental.billed_until) == (30, None)
+
+
+def test_an_outage_during_a_turn_round_is_not_billed(scene: Scene) -> None:
+    scene.pass_time(10)
+    services.stop_rental(actor=scene.alice, rental_id=scene.rental.pk)
+    lost = clock.epoch()
+    scene.traveller.shift(40)
+    reconcile.pause_node(scene.rental.node_id, lost)
+    assert scene.now().billed_until is None
+    scene.agent.beat()
+    start(scene)
+    reconcile.sweep()
+    assert scene.now().state == "running"
+    assert scene.seconds("compute") == 10
+
+
+def fail_to_start(scene: Scene) -> Rental:
+    start(scene)
+    scene.says(WorkloadState.FAILED, code="container_exited", message="Exit 1.")
+    return scene.says(WorkloadState.STOPPED)
+
+
+def test_five_failed_starts_within_an_hour_are_enough(scene: Scene) -> None:
+    scene.stopped()
+    for _ in range(5):
+        assert fail_to_start(scene).state == "stopped"
+    with pytest.raises(RateLimited) as refused:
+        start(scene)
+    assert refused.value.code == "failed_starts"
+    assert (scene.now().state, Allocation.objects.filter(released_at=None).count()) == (
+        "stopped",
+        0,
+    )
+    with pytest.raises(RateLimited):
+        cast.rented(scene.alice, scene.offer)
+    with pytest.raises(RateLimited):
+        services.recreate_rental(actor=scene.alice, rental_id=scene.rental.pk, confirmed=True)
+    assert billing.balance_of(owner_id=scene.alice.user_id).locked == _storage_hold(scene)
+    scene.pass_time(3600)
+    start(scene)
+    assert services.forget_failed_starts() == 5
+
+
+def _storage_hold(scene: Scene) -> int:
+    return scene.rental.storage_rate * 48 * 3600
+
+
+def test_failures_of_machines_do_not_count(scene: Scene) -> None:
+    scene.stopped()
+    for _ in range(6):
+        start(scene)
+        scene.says(WorkloadState.FAILED, code="container_start_failed", message="No space left.")
+        scene.says(WorkloadState.STOPPED)
+    assert FailedStart.objects.count() == 0
+    start(scene)
+
+
+def test_a_refused_start_counts_nothing(scene: Scene) -> None:
+    scene.stopped()
+    other = cast.person("carol", usd=50)
+    cast.rented(other, scene.offer)
+    with pytest.raises(Conflict):
+        start(scene)
+    assert FailedStart.objects.count() == 0
