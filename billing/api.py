@@ -14,7 +14,16 @@ from rest_framework.views import APIView
 
 from accounts.api import actor_from
 from billing import reconcile, services
-from billing.presenting import balance_out, cursor_from, deposit_out, line_out, transfer_out
+from billing.presenting import (
+    balance_out,
+    cursor_from,
+    days_from,
+    deposit_out,
+    host_balance_out,
+    line_out,
+    place_day_out,
+    transfer_out,
+)
 from core import money
 
 CURRENCY = OpenApiParameter("currency", str, enum=list(services.currencies()))
@@ -109,17 +118,38 @@ class StatementView(APIView):
 
 
 class EarningsView(APIView):
-    """What the caller's machines have earned, after the platform's fee."""
+    """What the caller's machines have earned, after the platform's fee: line by line, and what of it is free.
+
+    `total` is everything up to now; `pending` matures as `ripens` says; `payable` can be paid out now.
+    """
 
     @extend_schema(responses=OpenApiTypes.OBJECT)
     def get(self, request: Request) -> Response:
         actor = actor_from(request)
         actor.require("earnings:read")
         earnings = services.earnings_of(owner_id=actor.user_id)
+        balance = services.host_balance_of(owner_id=actor.user_id)
         return Response(
             {
+                **host_balance_out(balance),
                 "currency": earnings.currency,
                 "total": money.decimal_string(earnings.total),
                 "lines": [line_out(line) for line in earnings.lines],
             }
         )
+
+
+class EarningsByDayView(APIView):
+    """What each of the caller's machines earned on each of the last days (UTC), as posted."""
+
+    @extend_schema(
+        operation_id="earnings_by_day",
+        responses=OpenApiTypes.OBJECT,
+        parameters=[OpenApiParameter("days", int, description="1 to 92; 31 when left out.")],
+    )
+    def get(self, request: Request) -> Response:
+        actor = actor_from(request)
+        actor.require("earnings:read")
+        days = days_from(request.query_params.get("days"))
+        rows = services.earned_by_day(owner_id=actor.user_id, days=days)
+        return Response([place_day_out(row) for row in rows])

@@ -9,4 +9,5 @@ urlpatterns = [
     path("deposits/", api.DepositListView.as_view(), name="api_deposits"),
     path("deposits/<uuid:deposit_id>/", api.DepositView.as_view(), name="api_deposit"),
     path("earnings/", api.EarningsView.as_view(), name="api_earnings"),
+    path("earnings/days/", api.EarningsByDayView.as_view(), name="api_earnings_by_day"),
 ]

@@ -7,10 +7,11 @@ a second twice.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 from django.db import connection
-from django.db.models import Max
+from django.db.models import Max, Q
 
 from billing import metering
 from billing.models import Account, AccountKind, Meter, Transfer
@@ -20,7 +21,7 @@ from core.ids import new_id
 
 def account_of(kind: AccountKind, owner_id: uuid.UUID | None, currency: str) -> Account:
     """Return an account, made on first use; two makers at once get the same one."""
-    live = kind in {AccountKind.WALLET, AccountKind.HOST}
+    live = kind in {AccountKind.WALLET, AccountKind.HOST, AccountKind.HOST_FREE}
     account, _ = Account.objects.get_or_create(
         kind=kind.value,
         owner_id=owner_id,
@@ -55,7 +56,7 @@ def settle(wallet: Account, *, until: int, ends: Mapping[uuid.UUID, int] | None 
         meter.settled = end
         if meter.pk in ends:
             meter.ended = end
-    Transfer.objects.bulk_create(transfers)
+    post(transfers)
     Meter.objects.bulk_update(meters, ["settled", "ended"])
     wallet.refresh_from_db(fields=["balance"])
     wallet.asof = point
@@ -101,11 +102,61 @@ def start_meter(wallet: Account, meter: Meter, *, at: int) -> None:
 
 def shorten(wallet: Account, meter: Meter, *, end: int) -> None:
     """Let an ended meter of a locked wallet have ended earlier, and pay the difference back."""
-    Transfer.objects.bulk_create(_reversal(meter, end, new_id()))
+    post(_reversal(meter, end, new_id()))
     meter.settled = meter.ended = end
     meter.save(update_fields=["settled", "ended"])
     wallet.refresh_from_db(fields=["balance"])
     redraw(wallet)
+
+
+def post(transfers: list[Transfer]) -> None:
+    """Post transfers in one statement; what a host lacks for them is covered, or becomes the host's debt.
+
+    The wallets among them are locked. Hosts are locked here, after all wallets and in id order, and only
+    when one of them pays.
+    """
+    Transfer.objects.bulk_create(transfers + _covers(transfers))
+
+
+def _covers(transfers: list[Transfer]) -> list[Transfer]:
+    """Return what has to reach hosts' earnings first, so that they can pay: from what is free, then as a debt."""
+    pays: Counter[int] = Counter()
+    for transfer in transfers:
+        pays[transfer.src_id] += transfer.amount
+        pays[transfer.dst_id] -= transfer.amount
+    ends = {end.pk: end for t in transfers for end in (t.src, t.dst)}
+    paying = [e for e in ends.values() if e.kind == AccountKind.HOST.value and pays[e.pk] > 0]
+    covers: list[Transfer] = []
+    for host, free in locked_hosts(paying):
+        missing = pays[host.pk] - host.balance
+        if missing <= 0:
+            continue
+        debt = account_of(AccountKind.HOST_DEBT, host.owner_id, host.currency)
+        from_free = min(missing, free.balance)
+        legs = [(free, from_free, "cover"), (debt, missing - from_free, "host_owed")]
+        covers += [
+            Transfer(group_id=transfers[0].group_id, src=src, dst=host, amount=amount, kind=kind,
+                     created_at=clock.now())
+            for src, amount, kind in legs if amount > 0
+        ]  # fmt: skip
+    return covers
+
+
+def locked_hosts(hosts: Sequence[Account]) -> list[tuple[Account, Account]]:
+    """Lock hosts' accounts in id order; return for each what it has earned and what of it is free."""
+    free = AccountKind.HOST_FREE.value
+    owners = [host.owner_id for host in hosts]
+    known = Account.objects.filter(kind=free, owner_id__in=owners)
+    have = set(known.values_list("owner_id", "currency"))
+    lack = [host for host in hosts if (host.owner_id, host.currency) not in have]
+    Account.objects.bulk_create(
+        [Account(kind=free, owner_id=h.owner_id, currency=h.currency, floor=0) for h in lack],
+        ignore_conflicts=True,
+    )
+    both = Q(pk__in=[host.pk for host in hosts]) | Q(kind=free, owner_id__in=owners)
+    rows = {(r.kind, r.owner_id, r.currency): r for r in Account.objects.lock().filter(both)}
+    kind = AccountKind.HOST.value
+    return [(rows[kind, h.owner_id, h.currency], rows[free, h.owner_id, h.currency]) for h in hosts]
 
 
 def post_line(wallet_ids: list[int], *, until: int) -> None:

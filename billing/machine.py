@@ -18,6 +18,10 @@ class DepositState(StrEnum):
     LOST = "lost"
 
 
+# Money came, whatever became of it since.
+PAID_IN = frozenset(
+    {DepositState.SUCCEEDED, DepositState.REFUNDED, DepositState.DISPUTED, DepositState.LOST}
+)
 DEPOSIT = Table[DepositState](
     "Deposit",
     {

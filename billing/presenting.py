@@ -6,7 +6,8 @@ from typing import Any
 
 from billing.machine import DepositState
 from billing.models import Deposit, Transfer
-from billing.services import Balance, BillLine
+from billing.queries import PlaceDay
+from billing.services import DAYS_AT_MOST, Balance, BillLine, HostBalance
 from core import clock, money
 from core.errors import Invalid
 
@@ -27,12 +28,55 @@ def balance_out(balance: Balance) -> dict[str, Any]:
     }
 
 
+FROZEN_WORDS = {
+    "": "",
+    "host_owes": "Something was given back that had been paid out. It is paid from what you earn next.",
+    "wallet_frozen": "A payment of yours is disputed or owed. Pay in what is owed first.",
+}
+
+
+def host_balance_out(balance: HostBalance) -> dict[str, Any]:
+    """Return what a host has earned and not taken out; amounts are decimal strings."""
+    return {
+        "currency": balance.currency,
+        "pending": money.decimal_string(balance.pending),
+        "available": money.decimal_string(balance.available),
+        "payable": money.decimal_string(balance.payable),
+        "disputed": money.decimal_string(balance.disputed),
+        "owed": money.decimal_string(balance.owed),
+        "frozen": balance.frozen,
+        "sentence": FROZEN_WORDS[balance.frozen],
+        "ripens": [
+            {"day": day, "amount": money.decimal_string(amount)} for day, amount in balance.ripens
+        ],
+    }
+
+
+def place_day_out(row: PlaceDay) -> dict[str, Any]:
+    """Return what one machine earned on one day; `machine_id` is None for what came before it was kept."""
+    return {
+        "machine_id": str(row.place_id) if row.place_id else None,
+        "day": row.day,
+        "earned": money.decimal_string(row.earned),
+        "seconds": row.seconds,
+    }
+
+
 def cursor_from(given: str | None) -> int | None:
     """Return where a page starts, None for the first. Raises Invalid `cursor_invalid`."""
     if given is None:
         return None
     if not (given.isascii() and given.isdigit() and len(given) <= LONGEST_CURSOR):
         raise Invalid("cursor_invalid", "Pass on `next` as it was given, or leave it out.")
+    return int(given)
+
+
+def days_from(given: str | None) -> int:
+    """Return how many days are asked for. Raises Invalid `days_range`."""
+    if given is None:
+        return 31
+    if not (given.isascii() and given.isdigit() and 1 <= int(given[:4]) <= DAYS_AT_MOST):
+        raise Invalid("days_range", f"Ask for 1 to {DAYS_AT_MOST} days.")
     return int(given)
 
 

@@ -18,6 +18,11 @@ def roll_up_meters() -> None:
 
 
 @shared_task
+def mature_earnings() -> None:
+    services.mature_earnings()
+
+
+@shared_task
 def follow_deposits() -> None:
     reconcile.follow_deposits()
 

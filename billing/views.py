@@ -20,7 +20,9 @@ from billing.presenting import (
     balance_out,
     cursor_from,
     deposit_out,
+    host_balance_out,
     line_out,
+    place_day_out,
     transfer_out,
 )
 from billing.providers import Forged, provider
@@ -114,7 +116,11 @@ def earnings(request: HttpRequest) -> HttpResponse:
     actor = actor_of_request(request)
     actor.require("earnings:read")
     earned = services.earnings_of(owner_id=actor.user_id)
+    balance = services.host_balance_of(owner_id=actor.user_id)
+    days = services.earned_by_day(owner_id=actor.user_id)
     context = {
+        "balance": host_balance_out(balance),
+        "days": [place_day_out(row) for row in days],
         "total": money.decimal_string(earned.total),
         "lines": [line_out(line) for line in earned.lines],
     }

@@ -70,6 +70,9 @@ class Environment(BaseSettings):
     stripe_api_base: str = ""
     currency: str = "USD"
     fee_bps: int = Field(1000, ge=0, le=10_000)
+    # How old earnings are before they can be paid out: paid with money from a card, and with other money.
+    maturity_card_seconds: int = Field(7 * 86_400, ge=0)
+    maturity_other_seconds: int = Field(86_400, ge=0)
 
     heartbeat_seconds: float = Field(5, gt=0)
     suspect_beats: int = Field(3, ge=1)
@@ -90,6 +93,7 @@ class Environment(BaseSettings):
     reconcile_seconds: float = Field(5, gt=0)
     log_days: int = Field(30, ge=1)
     roll_up_seconds: float = Field(3600, gt=0)
+    mature_seconds: float = Field(3600, gt=0)
 
     @field_validator("field_keys", "allowed_hosts", mode="before")
     @classmethod

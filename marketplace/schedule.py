@@ -23,6 +23,7 @@ def beat_schedule(env: Environment) -> dict[str, dict[str, Any]]:
         "billing.sweep": ("billing.tasks.sweep_exhausted_wallets", 1.0),
         "billing.deposits": ("billing.tasks.follow_deposits", 60.0),
         "billing.debts": ("billing.tasks.collect_debts", 60.0),
+        "billing.mature": ("billing.tasks.mature_earnings", env.mature_seconds),
         "billing.roll_up": ("billing.tasks.roll_up_meters", env.roll_up_seconds),
     }
     return {

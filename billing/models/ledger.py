@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Self
 
+from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 from django.db.models import F, Q
 
@@ -13,7 +14,11 @@ from core.ids import new_id
 
 class AccountKind(StrEnum):
     WALLET = "wallet"
+    # What a host has earned: first here, and free for a payout once it has matured.
     HOST = "host"
+    HOST_FREE = "host_free"
+    # What a host owes: it had to be given back after it had been paid out.
+    HOST_DEBT = "host_debt"
     PLATFORM = "platform"
     GATEWAY = "gateway"
     # What a person owes: money that went back to a card after it had been spent.
@@ -105,6 +110,8 @@ class Meter(models.Model):
     subject_id = models.UUIDField(db_index=True)
     wallet = models.ForeignKey(Account, models.PROTECT, related_name="meters")
     payee = models.ForeignKey(Account, models.PROTECT, related_name="paying_meters")
+    # Where it was used (a machine), so that earnings can be told by place; billing knows no more of it.
+    place_id = models.UUIDField(null=True, blank=True)
     rate = models.BigIntegerField()
     payee_rate = models.BigIntegerField()
     started = models.BigIntegerField()
@@ -186,6 +193,16 @@ class Transfer(models.Model):
                 condition=~Q(meter=None),
                 name="transfer_second_billed_once",
             ),
+        ]
+        indexes = [
+            # Serves billing.queries.sums: what is young. Rows come in the order of time, so it costs next to nothing.
+            BrinIndex(fields=["created_at"], name="transfer_by_time"),
+            # Serves refunds and credits: what was given back of a posting.
+            models.Index(
+                fields=["reverses"], name="transfer_given_back", condition=~Q(reverses=None)
+            ),
+            # Serves the legs of one decision: a dispute, a payout, a refund.
+            models.Index(fields=["group_id"], name="transfer_of_decision", condition=Q(meter=None)),
         ]
 
     def __str__(self) -> str:

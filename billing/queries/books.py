@@ -67,6 +67,22 @@ CHECKS = {
             SELECT COUNT(*) AS open FROM billing_dispute x JOIN billing_deposit d ON d.id = x.deposit_id
             WHERE x.state = 'open' AND d.owner_id = a.owner_id AND d.currency = a.currency) x
         WHERE a.kind = 'wallet' AND (o.owed < 0 OR a.frozen <> (o.owed > 0 OR x.open > 0))""",
+    "host {0}: {1} nano-units were made free, only {2} were earned before": """
+        SELECT m.host, m.free, COALESCE(e.earned, 0) FROM (
+            SELECT src_id AS host, SUM(amount) AS free, MAX(t1) AS until FROM billing_transfer
+            WHERE kind = 'matured' GROUP BY src_id) m
+        LEFT JOIN LATERAL (
+            SELECT SUM(amount) AS earned FROM billing_transfer t WHERE t.dst_id = m.host
+            AND t.kind IN ('share', 'cover', 'host_owed')
+            AND (t.kind <> 'share' OR t.created_at <= to_timestamp(m.until))) e ON true
+        WHERE m.free > COALESCE(e.earned, 0)""",
+    "debt of host {0}: {1} nano-units were paid, {2} were owed": """
+        SELECT a.owner_id, o.paid, o.owed FROM billing_account a
+        CROSS JOIN LATERAL (
+            SELECT COALESCE(SUM(t.amount) FILTER (WHERE t.dst_id = a.id), 0) AS paid,
+                   COALESCE(SUM(t.amount) FILTER (WHERE t.src_id = a.id), 0) AS owed
+            FROM billing_transfer t WHERE t.src_id = a.id OR t.dst_id = a.id) o
+        WHERE a.kind = 'host_debt' AND o.paid > o.owed""",
     "meter {0}: a gap or an overlap at {1}": """
         SELECT meter_id, t0 FROM (
             SELECT meter_id, t0, LAG(t1) OVER (PARTITION BY meter_id, kind ORDER BY t0) AS before

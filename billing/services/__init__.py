@@ -11,6 +11,13 @@ from billing.services.deposits import (
     parse_deposit,
     request_deposit,
 )
+from billing.services.earnings import (
+    DAYS_AT_MOST,
+    HostBalance,
+    earned_by_day,
+    host_balance_of,
+    mature_earnings,
+)
 from billing.services.meters import (
     close_meter,
     open_meter,
@@ -41,11 +48,13 @@ from billing.services.wallets import (
 )
 
 __all__ = [
+    "DAYS_AT_MOST",
     "MAX_DEPOSIT",
     "Balance",
     "Bill",
     "BillLine",
     "Earnings",
+    "HostBalance",
     "Statement",
     "apply_event",
     "balance_of",
@@ -58,8 +67,11 @@ __all__ = [
     "deposit_of",
     "deposits_of",
     "disputed_earnings",
+    "earned_by_day",
     "earnings_of",
     "give_up",
+    "host_balance_of",
+    "mature_earnings",
     "note_asked",
     "note_checkout",
     "open_meter",

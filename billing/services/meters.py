@@ -27,6 +27,7 @@ def open_meter(
     rate: int,
     fee_bps: int,
     subject_id: uuid.UUID,
+    place_id: uuid.UUID | None = None,
     at: int | None = None,
     release_hold_id: uuid.UUID | None = None,
 ) -> Meter:
@@ -45,6 +46,7 @@ def open_meter(
     meter = Meter(
         kind=kind,
         subject_id=subject_id,
+        place_id=place_id,
         wallet=wallet,
         payee=payee,
         rate=rate,

@@ -82,6 +82,7 @@ def _opened(
         rate=rate,
         fee_bps=rental.fee_bps,
         subject_id=rental.pk,
+        place_id=rental.node_id,
         at=at,
         release_hold_id=release,
     ).pk
