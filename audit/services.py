@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 from django.db import connection, transaction
@@ -55,6 +55,17 @@ def record(
 def timeline(*, subject_id: uuid.UUID) -> list[AuditEvent]:
     """Return everything that happened to one subject, oldest first."""
     return list(AuditEvent.objects.filter(subject_id=subject_id).order_by("at"))
+
+
+def timelines(
+    *, subject_ids: Iterable[uuid.UUID], verbs: Iterable[str]
+) -> dict[uuid.UUID, list[AuditEvent]]:
+    """Return what happened to each of some subjects, as far as `verbs` tell of it, oldest first."""
+    told: dict[uuid.UUID, list[AuditEvent]] = {each: [] for each in subject_ids}
+    found = AuditEvent.objects.filter(subject_id__in=list(told), verb__in=list(verbs))
+    for event in found.order_by("at", "pk"):
+        told[event.subject_id].append(event)
+    return told
 
 
 def canonical(event: AuditEvent) -> bytes:

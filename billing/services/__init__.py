@@ -18,6 +18,7 @@ from billing.services.earnings import (
     host_balance_of,
     mature_earnings,
 )
+from billing.services.derivation import Charge, PaidBack, derive_charges
 from billing.services.meters import (
     close_meter,
     open_meter,
@@ -53,8 +54,10 @@ __all__ = [
     "Balance",
     "Bill",
     "BillLine",
+    "Charge",
     "Earnings",
     "HostBalance",
+    "PaidBack",
     "Statement",
     "apply_event",
     "balance_of",
@@ -66,6 +69,7 @@ __all__ = [
     "deposit",
     "deposit_of",
     "deposits_of",
+    "derive_charges",
     "disputed_earnings",
     "earned_by_day",
     "earnings_of",

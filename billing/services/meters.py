@@ -58,7 +58,13 @@ def open_meter(
         verb="meter.opened",
         subject_type="meter",
         subject_id=meter.pk,
-        data={"kind": kind, "rate": rate, "for": str(subject_id), "at": meter.started},
+        data={
+            "kind": kind,
+            "rate": rate,
+            "payee_rate": payee_rate,
+            "for": str(subject_id),
+            "at": meter.started,
+        },
     )
     announce(owner_id)
     return meter

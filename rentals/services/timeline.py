@@ -55,11 +55,12 @@ _ROLES = {"user": "renter", "staff": "staff", "agent": "machine", "system": "pla
 def timeline(rental: Rental) -> list[Step]:
     """Return what happened to a rental and to its container, oldest first."""
     events = audit.timeline(subject_id=rental.pk) + audit.timeline(subject_id=rental.workload_id)
-    steps = [_step(event) for event in sorted(events, key=lambda event: (event.at, event.pk))]
+    steps = [step_of(event) for event in sorted(events, key=lambda event: (event.at, event.pk))]
     return [step for step in steps if step is not None]
 
 
-def _step(event: AuditEvent) -> Step | None:
+def step_of(event: AuditEvent) -> Step | None:
+    """Return an event in words; None when it tells a renter nothing."""
     if event.verb == "workload.observed":
         words = _SEEN.get(event.data.get("state", ""), "")
     else:
