@@ -21,6 +21,7 @@ from billing.presenting import (
     deposit_out,
     host_balance_out,
     line_out,
+    movement_out,
     place_day_out,
     transfer_out,
 )
@@ -115,6 +116,16 @@ class StatementView(APIView):
         )
         rows = [transfer_out(row, actor.user_id) for row in page.rows]
         return Response({"rows": rows, "next": page.next_before})
+
+
+class MovementView(APIView):
+    """One movement explained: rate x seconds, what it mends or what mends it, or the payment behind it."""
+
+    @extend_schema(operation_id="movements_read", responses=OpenApiTypes.OBJECT)
+    def get(self, request: Request, transfer_id: int) -> Response:
+        actor = actor_from(request)
+        found = services.explain_transfer(actor=actor, transfer_id=transfer_id)
+        return Response(movement_out(found, actor.user_id))
 
 
 class EarningsView(APIView):

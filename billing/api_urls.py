@@ -6,6 +6,7 @@ urlpatterns = [
     path("wallet/", api.WalletView.as_view(), name="api_wallet"),
     path("wallets/", api.WalletListView.as_view(), name="api_wallets"),
     path("wallet/statement/", api.StatementView.as_view(), name="api_statement"),
+    path("wallet/movements/<int:transfer_id>/", api.MovementView.as_view(), name="api_movement"),
     path("deposits/", api.DepositListView.as_view(), name="api_deposits"),
     path("deposits/<uuid:deposit_id>/", api.DepositView.as_view(), name="api_deposit"),
     path("earnings/", api.EarningsView.as_view(), name="api_earnings"),

@@ -7,7 +7,7 @@ from typing import Any
 from billing.machine import DepositState
 from billing.models import Deposit, Transfer
 from billing.queries import PlaceDay
-from billing.services import DAYS_AT_MOST, Balance, BillLine, HostBalance
+from billing.services import DAYS_AT_MOST, Balance, BillLine, HostBalance, Movement
 from core import clock, money
 from core.errors import Invalid
 
@@ -135,16 +135,67 @@ def deposit_out(deposit: Deposit) -> dict[str, Any]:
     }
 
 
+# What a movement is, for people; the keys are the kinds of transfers.
+KIND_WORDS = {
+    "deposit": "Paid in",
+    "share": "Use: the host's share",
+    "fee": "Use: the platform's fee",
+    "share_back": "Use taken back: the host's share",
+    "fee_back": "Use taken back: the platform's fee",
+    "refund": "Went back to the payer",
+    "dispute": "Asked back by the payer's bank",
+    "dispute_won": "The bank gave it back",
+    "debt_paid": "Paid what was owed",
+    "debt_returned": "Returned what was paid too much",
+}
+
+
+def kind_words(kind: str) -> str:
+    """Return the kind of a movement in words."""
+    return KIND_WORDS.get(kind) or kind.replace("_", " ").capitalize()
+
+
 def transfer_out(transfer: Transfer, owner_id: object) -> dict[str, Any]:
     """Return one movement as its owner sees it: what goes out has a minus."""
     incoming = transfer.dst.owner_id == owner_id and transfer.dst.kind == "wallet"
     return {
         "id": transfer.pk,
         "kind": transfer.kind,
+        "words": kind_words(transfer.kind),
         "amount": ("" if incoming else "-") + money.decimal_string(transfer.amount),
         "currency": transfer.src.currency,
         "subject_id": str(transfer.meter.subject_id) if transfer.meter else None,
+        "line_id": str(transfer.meter_id) if transfer.meter_id else None,
         "from": clock.from_epoch(transfer.t0) if transfer.t0 else None,
         "to": clock.from_epoch(transfer.t1) if transfer.t1 else None,
         "at": transfer.created_at,
     }
+
+
+def movement_out(found: Movement, owner_id: object) -> dict[str, Any]:
+    """Return one movement with the arithmetic and the events behind it."""
+    rate = found.rate
+    return {
+        **transfer_out(found.transfer, owner_id),
+        "sentence": _sentence(found),
+        "rate_nano_per_second": rate,
+        "seconds": found.seconds,
+        "reverses": found.transfer.reverses_id,
+        "mended_by": list(found.mended_by),
+        "deposit_id": str(found.deposit_id) if found.deposit_id else None,
+        "dispute_id": str(found.dispute_id) if found.dispute_id else None,
+    }
+
+
+def _sentence(found: Movement) -> str:
+    """Return how the amount comes about."""
+    amount = money.decimal_string(found.transfer.amount)
+    currency = found.transfer.src.currency
+    if found.rate is None or found.seconds is None:
+        return f"{kind_words(found.transfer.kind)}: {amount} {currency}."
+    assert found.transfer.meter is not None
+    hourly = money.decimal_string(found.rate * money.SECONDS_PER_HOUR)
+    what = f"{found.seconds} s of {found.transfer.meter.kind} at {hourly} {currency} an hour"
+    mends = found.transfer.reverses_id
+    tail = f", which takes back a part of movement {mends}" if mends else ""
+    return f"{what} ({found.rate} billionths a second) make {amount} {currency}{tail}."

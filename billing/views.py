@@ -23,6 +23,7 @@ from billing.presenting import (
     host_balance_out,
     line_out,
     place_day_out,
+    movement_out,
     transfer_out,
 )
 from billing.providers import Forged, provider
@@ -66,6 +67,16 @@ def wallet(request: HttpRequest) -> HttpResponse:
         "next": page.next_before,
     }
     return render(request, "billing/wallet.html", context)
+
+
+@login_required
+def movement(request: HttpRequest, transfer_id: int) -> HttpResponse:
+    """One movement: how its amount comes about."""
+    actor = actor_of_request(request)
+    found = services.explain_transfer(actor=actor, transfer_id=transfer_id)
+    return render(
+        request, "billing/movement.html", {"movement": movement_out(found, actor.user_id)}
+    )
 
 
 @login_required

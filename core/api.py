@@ -6,19 +6,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from django.core.exceptions import PermissionDenied, RequestDataTooBig
 from django.db import DataError, OperationalError
-from django.http import Http404
+from django.http import Http404, HttpResponse
 from redis.exceptions import RedisError
 from rest_framework import exceptions as drf
 from rest_framework.renderers import JSONRenderer
+from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_exception_handler
 
-from core.errors import DomainError, TooLarge, away, unstorable
+from core.errors import DomainError, Invalid, TooLarge, away, unstorable
+from core.tables import csv_text
 
 _CODES: dict[type[Exception], str] = {
     drf.NotAuthenticated: "auth_required",
@@ -64,6 +66,21 @@ class EnvelopeRenderer(JSONRenderer):
         if not (isinstance(data, dict) and data.keys() >= {"success", "code", "error"}):
             data = envelope(data)
         return super().render(data, accepted_media_type, renderer_context)
+
+
+def wants_csv(request: Request) -> bool:
+    """Whether `?format=csv` was asked for. Raises Invalid `format_unknown`."""
+    given = request.query_params.get("format", "json")
+    if given not in {"json", "csv"}:
+        raise Invalid("format_unknown", "It comes as json or csv; leave `format` out for json.")
+    return given == "csv"
+
+
+def csv_answer(name: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -> HttpResponse:
+    """Return a table as a file to save; `name` is without its ending."""
+    answer = HttpResponse(csv_text(header, rows), content_type="text/csv; charset=utf-8")
+    answer["Content-Disposition"] = f'attachment; filename="{name}.csv"'
+    return answer
 
 
 def refusal(error: DomainError, headers: Mapping[str, str] | None = None) -> Response:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from django.db.models import Q
+from django.http.response import HttpResponseBase
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers, status
@@ -15,13 +16,21 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts.api import actor_from
-from billing import services as billing
 from core import money
+from core.api import csv_answer, wants_csv
 from core.errors import NotFound
 from nodes import services as nodes
 from rentals import services
 from rentals.models import Rental, Template
-from rentals.presenting import quote_out, rental_out, step_out, template_out
+from rentals.presenting import (
+    BILL_COLUMNS,
+    bill_out,
+    bill_rows,
+    quote_out,
+    rental_out,
+    step_out,
+    template_out,
+)
 
 
 class TemplateListView(APIView):
@@ -192,28 +201,15 @@ class RentalTimelineView(APIView):
 
 
 class RentalBillView(APIView):
-    """The rental's bill, line by line: rate x seconds = amount."""
+    """The rental's bill: rate x seconds = amount, with what began and ended each line, and what was not billed."""
 
-    @extend_schema(responses=OpenApiTypes.OBJECT)
-    def get(self, request: Request, rental_id: uuid.UUID) -> Response:
-        rental = _mine(request, rental_id)
-        bill = billing.bill_of(subject_id=rental.pk)
-        return Response(
-            {
-                "rental_id": str(rental.pk),
-                "currency": bill.currency,
-                "total": money.decimal_string(bill.total),
-                "lines": [
-                    {
-                        "kind": line.kind,
-                        "rate_nano_per_second": line.rate,
-                        "hourly": money.decimal_string(line.rate * money.SECONDS_PER_HOUR),
-                        "seconds": line.seconds,
-                        "started": line.started,
-                        "ended": line.ended,
-                        "amount": money.decimal_string(line.amount),
-                    }
-                    for line in bill.lines
-                ],
-            }
-        )
+    @extend_schema(
+        responses=OpenApiTypes.OBJECT,
+        parameters=[OpenApiParameter("format", str, enum=["json", "csv"])],
+    )
+    def get(self, request: Request, rental_id: uuid.UUID) -> HttpResponseBase:
+        rental, as_csv = _mine(request, rental_id), wants_csv(request)
+        bill = services.explain(rental)
+        if as_csv:
+            return csv_answer(f"bill-{rental.pk}", BILL_COLUMNS, bill_rows(bill))
+        return Response(bill_out(bill))

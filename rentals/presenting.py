@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from billing import services as billing
-from core import money
+from core import clock, money
+from core.tables import cents
 from rentals import services
 from rentals.models import Quote, Rental, Template
+from rentals.services.explaining import Explained, Gap, Line
 from rentals.services.presenting import ActionOut, price_out, ssh_port
 from rentals.services.timeline import Step
 
@@ -91,4 +93,119 @@ def step_out(step: Step) -> dict[str, Any]:
         "words": step.words,
         "actor": {"kind": step.by, "name": step.who},
         "reason": step.reason,
+    }
+
+
+def bill_out(bill: Explained) -> dict[str, Any]:
+    """Return a bill: every line is rate x seconds, exactly, and names what began and ended it."""
+    return {
+        "rental_id": str(bill.rental_id),
+        "currency": bill.currency,
+        "as_of": clock.from_epoch(bill.as_of),
+        "total": money.decimal_string(bill.total),
+        "in_ledger": money.decimal_string(bill.posted),
+        "not_yet_in_ledger": money.decimal_string(bill.on_the_line),
+        "host_share": money.decimal_string(bill.host_share),
+        "fee": money.decimal_string(bill.fee),
+        "agrees_with_ledger": bill.agrees,
+        "lines": [line_out(line) for line in bill.lines],
+        "not_billed": [gap_out(gap) for gap in bill.gaps],
+    }
+
+
+def line_out(line: Line) -> dict[str, Any]:
+    """Return one line of a bill; `started` and `ended` in epoch seconds, `from` and `to` as instants."""
+    charge = line.charge
+    return {
+        "id": str(charge.meter_id),
+        "kind": charge.kind,
+        "rate_nano_per_second": charge.rate,
+        "hourly": money.decimal_string(charge.rate * money.SECONDS_PER_HOUR),
+        "seconds": charge.seconds,
+        "started": charge.opened,
+        "ended": charge.closed,
+        "from": clock.from_epoch(charge.opened),
+        "to": None if charge.closed is None else clock.from_epoch(charge.closed),
+        "amount": money.decimal_string(charge.amount),
+        "host_share": money.decimal_string(charge.host_share),
+        "fee": money.decimal_string(charge.fee),
+        "in_ledger": money.decimal_string(charge.posted.amount),
+        "not_yet_in_ledger": money.decimal_string(charge.on_the_line),
+        "opened_by": None if line.opened_by is None else step_out(line.opened_by),
+        "closed_by": None if line.closed_by is None else step_out(line.closed_by),
+        "ended_words": line.ended_words,
+        "paid_back": [
+            {
+                "transfer": back.transfer_id,
+                "reverses": back.original,
+                "kind": back.kind,
+                "from": clock.from_epoch(back.start),
+                "to": clock.from_epoch(back.end),
+                "seconds": back.end - back.start,
+                "amount": money.decimal_string(back.amount),
+            }
+            for back in charge.paid_back
+        ],
+    }
+
+
+def gap_out(gap: Gap) -> dict[str, Any]:
+    """Return an interval that was not billed, with what was seen at its ends."""
+    return {
+        "kind": gap.kind,
+        "from": clock.from_epoch(gap.start),
+        "to": None if gap.end is None else clock.from_epoch(gap.end),
+        "seconds": (clock.epoch() if gap.end is None else gap.end) - gap.start,
+        "words": gap.words,
+        "evidence": [
+            {"words": each.words, "at": each.at, "noticed": each.noticed} for each in gap.evidence
+        ],
+    }
+
+
+BILL_COLUMNS = (
+    "line",
+    "kind",
+    "from",
+    "to",
+    "seconds",
+    "rate_nano_per_second",
+    "amount",
+    "amount_cents",
+    "host_share",
+    "fee",
+    "in_ledger",
+    "currency",
+    "began_by",
+    "ended_by",
+)
+
+
+def bill_rows(bill: Explained) -> list[list[object]]:
+    """Return the lines of a bill as rows of a table, the last one the total; amount_cents adds up, too."""
+    in_cents = cents([line.charge.amount for line in bill.lines])
+    rows = [_row(bill, line, rounded) for line, rounded in zip(bill.lines, in_cents, strict=True)]
+    total = {
+        "line": "total",
+        "amount": money.decimal_string(bill.total),
+        "amount_cents": cents([bill.total])[0],
+        "host_share": money.decimal_string(bill.host_share),
+        "fee": money.decimal_string(bill.fee),
+        "in_ledger": money.decimal_string(bill.posted),
+        "currency": bill.currency,
+    }
+    return [[row.get(column) for column in BILL_COLUMNS] for row in [*rows, total]]
+
+
+def _row(bill: Explained, line: Line, rounded: str) -> dict[str, object]:
+    told = line_out(line)
+    return {
+        **told,
+        "line": told["id"],
+        "from": told["from"].isoformat(),
+        "to": told["to"] and told["to"].isoformat(),
+        "amount_cents": rounded,
+        "currency": bill.currency,
+        "began_by": line.opened_by and line.opened_by.words,
+        "ended_by": line.ended_words,
     }

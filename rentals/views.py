@@ -23,6 +23,7 @@ from nodes import services as nodes
 from rentals import services
 from rentals.forms import LimitsForm
 from rentals.models import Quote, Rental
+from rentals.presenting import bill_out
 from rentals.services.presenting import price_out
 
 VERBS = {
@@ -168,18 +169,7 @@ def rental_keys(request: HttpRequest, rental_id: uuid.UUID) -> HttpResponse:
 
 @login_required
 def rental_bill(request: HttpRequest, rental_id: uuid.UUID) -> HttpResponse:
-    """Every line of the bill."""
+    """Every line of the bill with its cause, and everything that was not billed."""
     mine = _mine(actor_of_request(request), rental_id)
-    bill = billing.bill_of(subject_id=mine.pk)
-    lines = [
-        {
-            "kind": line.kind,
-            "started": clock.from_epoch(line.started),
-            "seconds": line.seconds,
-            "hourly": money.decimal_string(line.rate * money.SECONDS_PER_HOUR),
-            "amount": money.decimal_string(line.amount),
-        }
-        for line in bill.lines
-    ]
-    context = {"rental": mine, "lines": lines, "total": money.decimal_string(bill.total)}
-    return render(request, "rentals/bill.html", context)
+    bill = bill_out(services.explain(mine))
+    return render(request, "rentals/bill.html", {"rental": mine, "bill": bill})

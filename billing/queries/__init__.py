@@ -6,9 +6,6 @@ from billing.queries.sums import disputed_earnings, frozen_wallets, somebody_is_
 
 __all__ = [
     "PlaceDay",
-from billing.queries.sums import disputed_earnings, frozen_wallets, somebody_is_exhausted
-
-__all__ = [
     "disputed_earnings",
     "earned_by_day",
     "frozen_wallets",

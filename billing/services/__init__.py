@@ -26,6 +26,7 @@ from billing.services.meters import (
     sweep_exhausted,
     take_back,
 )
+from billing.services.movements import Movement, explain_transfer
 from billing.services.statements import (
     Bill,
     BillLine,
@@ -57,6 +58,7 @@ __all__ = [
     "Charge",
     "Earnings",
     "HostBalance",
+    "Movement",
     "PaidBack",
     "Statement",
     "apply_event",
@@ -73,6 +75,7 @@ __all__ = [
     "disputed_earnings",
     "earned_by_day",
     "earnings_of",
+    "explain_transfer",
     "give_up",
     "host_balance_of",
     "mature_earnings",

@@ -1,6 +1,7 @@
 """What may be done with rentals. Doors import from here only."""
 
 from rentals.services.brake import forget_failed_starts
+from rentals.services.explaining import explain
 from rentals.services.keys import change_keys
 from rentals.services.life import (
     deadline_of,
@@ -32,6 +33,7 @@ __all__ = [
     "describe",
     "end_rental",
     "enforce_limits",
+    "explain",
     "fail_rental",
     "forget_failed_starts",
     "lose_disk",

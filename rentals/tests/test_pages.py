@@ -126,11 +126,11 @@ def test_the_page_of_a_rental_shows_address_money_and_history(scene: Scene) -> N
     listed = text(browser.get("/rentals/"))
     assert "atlas-03" in listed
     bill = browser.get(path(scene, "bill/"))
-    assert [(line["kind"], line["seconds"]) for line in bill.context["lines"]] == [
+    assert [(line["kind"], line["seconds"]) for line in bill.context["bill"]["lines"]] == [
         ("compute", 3600),
         ("storage", 3600),
     ]
-    assert bill.context["total"] in text(bill)
+    assert bill.context["bill"]["total"] in text(bill)
 
 
 def test_the_buttons_stop_start_and_end(scene: Scene) -> None:
