@@ -185,7 +185,7 @@ def bill_rows(bill: Explained) -> list[list[object]]:
     """Return the lines of a bill as rows of a table, the last one the total; amount_cents adds up, too."""
     in_cents = cents([line.charge.amount for line in bill.lines])
     rows = [_row(bill, line, rounded) for line, rounded in zip(bill.lines, in_cents, strict=True)]
-    total = {
+    total: dict[str, object] = {
         "line": "total",
         "amount": money.decimal_string(bill.total),
         "amount_cents": cents([bill.total])[0],

@@ -9,6 +9,7 @@ from __future__ import annotations
 import uuid
 from collections import defaultdict
 from dataclasses import dataclass
+from typing import Any
 
 from django.db.models import Count, Sum
 
@@ -126,7 +127,7 @@ def _charge(
     opening = next((event for event in told if event.verb == "meter.opened"), None)
     closings = tuple(event for event in told if event.verb == "meter.closed")
     # A meter that nobody opened costs nothing by the log: whatever is posted for it is wrong.
-    said = opening.data if opening else {"rate": 0, "at": meter.started}
+    said: dict[str, Any] = opening.data if opening else {"rate": 0, "at": meter.started}
     # Each closing is earlier than the one before it: the last word counts, whatever the clock did.
     closed = min((event.data["at"] for event in closings), default=None)
     until = closed

@@ -53,19 +53,7 @@ def open_meter(
         payee_rate=payee_rate,
     )
     ledger.start_meter(wallet, meter, at=at)
-    audit.record(
-        actor=actor,
-        verb="meter.opened",
-        subject_type="meter",
-        subject_id=meter.pk,
-        data={
-            "kind": kind,
-            "rate": rate,
-            "payee_rate": payee_rate,
-            "for": str(subject_id),
-            "at": meter.started,
-        },
-    )
+    _record_opened(actor, meter)
     announce(owner_id)
     return meter
 
@@ -112,6 +100,22 @@ def take_back(*, actor: Actor, subject_id: uuid.UUID, since: int, until: int | N
         announce(wallet.owner_id)
         done += 1
     return done
+
+
+def _record_opened(actor: Actor, meter: Meter) -> None:
+    audit.record(
+        actor=actor,
+        verb="meter.opened",
+        subject_type="meter",
+        subject_id=meter.pk,
+        data={
+            "kind": meter.kind,
+            "rate": meter.rate,
+            "payee_rate": meter.payee_rate,
+            "for": str(meter.subject_id),
+            "at": meter.started,
+        },
+    )
 
 
 def _record_closed(actor: Actor, meter: Meter) -> None:

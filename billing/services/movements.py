@@ -63,18 +63,18 @@ def _mended_by(transfer: Transfer) -> tuple[int, ...]:
 
 def _payment(transfer: Transfer) -> tuple[uuid.UUID | None, uuid.UUID | None]:
     """Return the deposit that a movement belongs to, and the dispute about it, if any."""
-    if transfer.idem is not None and transfer.idem.startswith("deposit:"):
-        made = Deposit.objects.filter(pk=_uuid(transfer.idem)).first()
-        return (made.pk, None) if made else (None, None)
+    paid_in = (transfer.idem or "").partition("deposit:")[2]
+    if paid_in:
+        return _known_deposit(paid_in), None
     dispute = Dispute.objects.filter(pk=transfer.group_id).first()
     if dispute is not None:
         return dispute.deposit_id, dispute.pk
-    deposit = Deposit.objects.filter(pk=transfer.group_id).first()
-    return (deposit.pk, None) if deposit else (None, None)
+    return _known_deposit(str(transfer.group_id)), None
 
 
-def _uuid(idem: str) -> uuid.UUID | None:
+def _known_deposit(given: str) -> uuid.UUID | None:
     try:
-        return uuid.UUID(idem.removeprefix("deposit:"))
+        deposit_id = uuid.UUID(given)
     except ValueError:
         return None
+    return deposit_id if Deposit.objects.filter(pk=deposit_id).exists() else None
