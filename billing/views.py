@@ -22,8 +22,8 @@ from billing.presenting import (
     deposit_out,
     host_balance_out,
     line_out,
-    place_day_out,
     movement_out,
+    place_day_out,
     transfer_out,
 )
 from billing.providers import Forged, provider

@@ -11,6 +11,7 @@ from billing.services.deposits import (
     parse_deposit,
     request_deposit,
 )
+from billing.services.derivation import Charge, PaidBack, derive_charges
 from billing.services.earnings import (
     DAYS_AT_MOST,
     HostBalance,
@@ -18,7 +19,6 @@ from billing.services.earnings import (
     host_balance_of,
     mature_earnings,
 )
-from billing.services.derivation import Charge, PaidBack, derive_charges
 from billing.services.meters import (
     close_meter,
     open_meter,
