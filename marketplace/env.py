@@ -63,6 +63,9 @@ class Environment(BaseSettings):
     influxdb_org: str = "dcompute"
     influxdb_bucket: str = "telemetry"
 
+    # Registries that pre-flight may ask although they are not on the open internet, or speak plain HTTP.
+    trusted_registries: Annotated[list[str], NoDecode] = []
+
     # Who takes people's money; `fake` only pretends, and production refuses it.
     payments: Literal["fake", "stripe"] = "fake"
     stripe_secret_key: SecretStr = SecretStr("")
@@ -95,7 +98,7 @@ class Environment(BaseSettings):
     roll_up_seconds: float = Field(3600, gt=0)
     mature_seconds: float = Field(3600, gt=0)
 
-    @field_validator("field_keys", "allowed_hosts", mode="before")
+    @field_validator("field_keys", "allowed_hosts", "trusted_registries", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return [part for part in value.split(",") if part] if isinstance(value, str) else value
@@ -109,6 +112,15 @@ class Environment(BaseSettings):
             except ValueError as error:
                 raise ValueError("each key is 32 bytes in URL-safe base64 (Fernet)") from error
         return keys
+
+    @field_validator("trusted_registries")
+    @classmethod
+    def _are_addresses_of_registries(cls, urls: list[str]) -> list[str]:
+        for url in urls:
+            parts = urlsplit(url)
+            if parts.scheme not in {"http", "https"} or not parts.hostname or parts.path:
+                raise ValueError("each looks like https://registry.example.org:5000")
+        return urls
 
     @field_validator("tunnel_ports")
     @classmethod

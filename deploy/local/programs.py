@@ -103,6 +103,7 @@ def platform_environment(facts: Facts) -> dict[str, str]:
         "DC_FRPS_ADMIN_URL": f"http://127.0.0.1:{ports.frps_admin}",
         "DC_TELEMETRY_FILE": str(facts.places.state_folder("telemetry") / "telemetry.sqlite3"),
         "DC_FRPS_ADMIN_PASSWORD": keys.frps_admin_password,
+        "DC_TRUSTED_REGISTRIES": f"http://127.0.0.1:{ports.registry}",
         "DJANGO_SETTINGS_MODULE": "marketplace.settings",
         "PYTHONUNBUFFERED": "1",
     }

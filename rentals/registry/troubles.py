@@ -1,0 +1,35 @@
+"""Why a registry could not tell us about an image."""
+
+from __future__ import annotations
+
+
+class RegistryTrouble(Exception):
+    """A registry did not, or may not, answer: `code` is stable, the message is for people.
+
+    `image_name_invalid`, `image_missing`, `registry_login_needed`, `registry_login_wrong` are final;
+    `registry_away`, `registry_answer_odd`, `registry_address_refused` say that it could not be asked.
+    No message ever holds a credential or what a registry wrote.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+def odd(why: str) -> RegistryTrouble:
+    """Return the trouble with an answer that is none."""
+    return RegistryTrouble("registry_answer_odd", f"The registry's answer is not usable: {why}.")
+
+
+def away(why: str) -> RegistryTrouble:
+    """Return the trouble with a registry that does not answer now."""
+    return RegistryTrouble("registry_away", f"The registry did not answer: {why}.")
+
+
+def refused(why: str) -> RegistryTrouble:
+    """Return the trouble with an address that we do not speak with."""
+    return RegistryTrouble(
+        "registry_address_refused",
+        f"We do not ask this registry: {why}. The machine may still reach it.",
+    )
