@@ -50,7 +50,7 @@ class Registry:
         **config: Any,
     ) -> str:
         """Put an image here with layers of these compressed sizes; return the digest of its name."""
-        entries = []
+        entries, body = [], b""
         for architecture in architectures:
             body = self._manifest(repository, architecture, sizes, config)
             digest = self._put(f"/v2/{repository}/manifests/", body)
