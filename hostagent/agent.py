@@ -15,6 +15,7 @@ import msgspec
 from hostagent import __version__, checks, hardware, netpol, tunnel
 from hostagent.engine import Engine, EngineAway
 from hostagent.identity import Identity, Membership
+from hostagent.images import Images
 from hostagent.journal import Journal
 from hostagent.link import Link
 from hostagent.protocol import (
@@ -25,6 +26,7 @@ from hostagent.protocol import (
     DrainNode,
     Heartbeat,
     Hello,
+    ImageCache,
     Observed,
     PlatformMessage,
     StartInstance,
@@ -43,6 +45,7 @@ log = logging.getLogger(__name__)
 GRACE_FOR_UNKNOWN_SECONDS = 10.0
 ENGINE_PAUSE_SECONDS = 1.0
 NETWORK_RULES_SECONDS = 15.0
+CACHE_SECONDS = 60.0
 
 
 class Agent:
@@ -53,6 +56,7 @@ class Agent:
         self.membership = membership
         self.identity = identity
         self.engine = Engine(membership.node_id)
+        self.images = Images(self.engine, folder / "pulls.json")
         self.link = Link(membership, self._hello, self._receive)
         self.journal = Journal(folder / "journal.json")
         self.tunnels = tunnel.Tunnels(folder)
@@ -65,6 +69,8 @@ class Agent:
         self._unsent: dict[str, WorkloadReport] = {}
         self._outgoing = asyncio.Event()
         self._site: Site | None = None
+        self._pulled = asyncio.Event()
+        self._told_cache: ImageCache | None = None
 
     async def run(self) -> None:
         """Hold the session and follow the wishes until cancelled; raises LinkRefused."""
@@ -75,6 +81,7 @@ class Agent:
             group.create_task(self._deliver())
             group.create_task(self._watch_deaths())
             group.create_task(self._keep_network_rules())
+            group.create_task(self._tell_cache())
 
     async def _keep_network_rules(self) -> None:
         """Load the rules now and again and again: a restart of the host's own firewall flushes them."""
@@ -91,10 +98,12 @@ class Agent:
             node_id=self.membership.node_id,
             folder=self.folder,
             engine=self.engine,
+            images=self.images,
             tunnels=self.tunnels,
             journal=self.journal,
             limits=limits,
             report=self._report,
+            pulled=self._pulled.set,
         )
 
     async def _wait_for_engine(self) -> MachineLimits:
@@ -109,6 +118,7 @@ class Agent:
         # Until the welcome there is no session: a report with the old epoch would be void.
         self.epoch = 0
         info = await self._engine_info()
+        self._told_cache = await asyncio.to_thread(self.images.cache)
         statement = session_statement(
             deployment=self.membership.deployment,
             node_id=self.membership.node_id,
@@ -126,6 +136,7 @@ class Agent:
             facts=hardware.host_facts(info, storage=self.folder),
             checks=await asyncio.to_thread(checks.run_all, info, self.folder),
             observed=[w.reported for w in self.workloads.values() if w.reported],
+            cache=self._told_cache,
         )
 
     async def _engine_info(self) -> dict[str, Any]:
@@ -313,6 +324,18 @@ class Agent:
                     break
                 for report in part:
                     del batch[report.workload_id]
+
+    async def _tell_cache(self) -> None:
+        """Tell which images are here after each download, and now and then for what others pulled or removed."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._pulled.wait(), CACHE_SECONDS)
+            self._pulled.clear()
+            seen = await asyncio.to_thread(self.images.cache)
+            if not self.epoch or seen is None or seen == self._told_cache:
+                continue
+            if await self.link.send(Observed(epoch=self.epoch, workloads=[], cache=seen)):
+                self._told_cache = seen
 
     async def _beat(self) -> None:
         while True:

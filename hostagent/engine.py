@@ -8,6 +8,7 @@ import re
 import resource
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from requests.exceptions import RequestException
 from hostagent.hardware import has_disk_quota
 from hostagent.netpol import BRIDGE_PREFIX
 from hostagent.planner import Container
-from hostagent.protocol import MAX_LOG_CHARS, ContainerSpec
+from hostagent.protocol import MAX_LOG_CHARS, ContainerSpec, PullRecord
 from hostagent.spec import MachineLimits, Place, container_config
 
 OUR_NAME = re.compile(r"/dc-[0-9a-f-]{36}-g[1-9][0-9]{0,8}")
@@ -35,6 +36,7 @@ POOL = ipaddress.ip_network("10.213.0.0/16")
 SUBNET_BITS = 28
 LOG_LINES = 1000
 MAX_MESSAGE_CHARS = 2000
+DOWNLOADING = frozenset({"Downloading", "Verifying Checksum", "Download complete"})
 Progress = Callable[[int, int | None], None]
 
 
@@ -150,9 +152,10 @@ class Engine:
             return False
         return True
 
-    def pull(self, image: str, progress: Progress, cancelled: threading.Event) -> None:
+    def pull(self, image: str, progress: Progress, cancelled: threading.Event) -> PullRecord:
         """Download an image, telling the bytes; raises EngineError `image_missing`, `image_pull_failed`."""
         layers: dict[str, tuple[int, int | None]] = {}
+        began = downloaded = time.monotonic()
         try:
             for line in self._pull_lines(image):
                 if cancelled.is_set():
@@ -160,6 +163,8 @@ class Engine:
                 if "errorDetail" in line:
                     raise _pull_error(image, str(line["errorDetail"].get("message", "")))
                 _count(layers, line)
+                if line.get("status") in DOWNLOADING:
+                    downloaded = time.monotonic()
                 total = [layer[1] for layer in layers.values()]
                 known = sum(t for t in total if t) if total and all(total) else None
                 progress(sum(layer[0] for layer in layers.values()), known)
@@ -173,6 +178,26 @@ class Engine:
             raise EngineError(
                 "image_pull_failed", f"The download of {image} ended without an image."
             )
+        return PullRecord(
+            bytes=sum(layer[0] for layer in layers.values()),
+            seconds=downloaded - began,
+            unpack_seconds=time.monotonic() - downloaded,
+        )
+
+    @_calls
+    def image_ids(self) -> list[str]:
+        """Return the ids of the images on this machine, newest first."""
+        found = sorted(self.api.images(), key=lambda image: -int(image.get("Created") or 0))
+        return [str(image["Id"]) for image in found]
+
+    @_calls
+    def layers_of(self, image: str) -> list[str]:
+        """Return the diff ids of an image's layers, the lowest first; none when it is gone."""
+        try:
+            told = self.api.inspect_image(image)
+        except ImageNotFound:
+            return []
+        return [str(layer) for layer in (told.get("RootFS") or {}).get("Layers") or []]
 
     def _pull_lines(self, image: str) -> Iterator[dict[str, Any]]:
         repository, tag = image, None

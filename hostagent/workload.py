@@ -19,6 +19,7 @@ from hostagent import netpol
 from hostagent import spec as specs
 from hostagent.engine import Engine, EngineAway, EngineError, PullCancelled, bridge_name
 from hostagent.identity import rewrite, write_private
+from hostagent.images import Images
 from hostagent.journal import Journal
 from hostagent.planner import Action, Container, Facts, Wish, plan
 from hostagent.protocol import (
@@ -47,10 +48,12 @@ class Site:
     node_id: str
     folder: Path
     engine: Engine
+    images: Images
     tunnels: Tunnels
     journal: Journal
     limits: specs.MachineLimits
     report: Callable[[WorkloadReport], None]
+    pulled: Callable[[], None]
 
 
 class Workload:
@@ -257,7 +260,8 @@ class Workload:
                 loop.call_soon_threadsafe(lambda: self._say(WorkloadState.PULLING, pull=pull))
 
         self._say(WorkloadState.PULLING, pull=PullProgress(current=0))
-        await asyncio.to_thread(self.site.engine.pull, image, progress, self._cancel_pull)
+        await asyncio.to_thread(self.site.images.pull, image, progress, self._cancel_pull)
+        self.site.pulled()
 
     def _proxies(self) -> list[Proxy]:
         assert self.spec is not None

@@ -14,7 +14,9 @@ from hostagent.protocol.codec import (
 )
 from hostagent.protocol.identity import join_statement, session_statement
 from hostagent.protocol.messages import (
+    MAX_CHAINS,
     MAX_LOG_CHARS,
+    MAX_PULLS,
     Ack,
     AgentMessage,
     Challenge,
@@ -26,12 +28,14 @@ from hostagent.protocol.messages import (
     Heartbeat,
     Hello,
     HostFacts,
+    ImageCache,
     JoinAnswer,
     JoinRequest,
     Metrics,
     Observed,
     PlatformMessage,
     PullProgress,
+    PullRecord,
     Reject,
     ResourceLimits,
     SelfTestResult,
@@ -44,8 +48,10 @@ from hostagent.protocol.messages import (
 )
 
 __all__ = [
+    "MAX_CHAINS",
     "MAX_FRAME_BYTES",
     "MAX_LOG_CHARS",
+    "MAX_PULLS",
     "Ack",
     "AgentMessage",
     "Challenge",
@@ -57,6 +63,7 @@ __all__ = [
     "Heartbeat",
     "Hello",
     "HostFacts",
+    "ImageCache",
     "JoinAnswer",
     "JoinRequest",
     "Metrics",
@@ -64,6 +71,7 @@ __all__ = [
     "PlatformMessage",
     "ProtocolError",
     "PullProgress",
+    "PullRecord",
     "Reject",
     "ResourceLimits",
     "SelfTestResult",

@@ -32,6 +32,11 @@ Version = Annotated[str, Meta(max_length=40)]
 Label = Annotated[str, Meta(max_length=80)]
 Port = Annotated[int, Meta(ge=1, le=65535)]
 ExitCode = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]
+Seconds = Annotated[float, Meta(ge=0, le=1e6)]
+# The first half of a chain id's SHA-256, in hex: enough to tell layers apart, half the frame.
+Chain = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}$")]
+MAX_CHAINS = 1000
+MAX_PULLS = 20
 
 
 class WorkloadState(StrEnum):
@@ -128,6 +133,25 @@ class PullProgress(Value, kw_only=True):
     total: Count | None = None
 
 
+class PullRecord(Value, kw_only=True):
+    """One download of an image: bytes that came, seconds until the last of them, seconds of unpacking after it."""
+
+    bytes: Count
+    seconds: Seconds
+    unpack_seconds: Seconds
+
+
+class ImageCache(Value, kw_only=True):
+    """What need not be downloaded here again, and how fast the newest downloads were.
+
+    A chain id names a layer together with all below it, unpacked: that of the lowest is its diff id, of each
+    other the SHA-256 of `<chain id below> <diff id>`. `chains` holds those of the newest images.
+    """
+
+    chains: Annotated[list[Chain], Meta(max_length=MAX_CHAINS)] = []
+    pulls: Annotated[list[PullRecord], Meta(max_length=MAX_PULLS)] = []
+
+
 class WorkloadReport(Value, kw_only=True):
     """What is true of one workload on the machine now."""
 
@@ -207,6 +231,8 @@ class Hello(Message, kw_only=True, tag="hello"):
     facts: HostFacts
     checks: Annotated[list[SelfTestResult], Meta(max_length=100)] = []
     observed: Annotated[list[WorkloadReport], Meta(max_length=500)] = []
+    # Null: this agent does not look.
+    cache: ImageCache | None = None
 
 
 class Heartbeat(Message, kw_only=True, tag="heartbeat"):
@@ -229,6 +255,8 @@ class Ack(Message, kw_only=True, tag="ack"):
 class Observed(Message, kw_only=True, tag="observed"):
     epoch: Count
     workloads: Annotated[list[WorkloadReport], Meta(max_length=500)]
+    # Told when it has changed.
+    cache: ImageCache | None = None
 
 
 class Reject(Message, kw_only=True, tag="reject"):

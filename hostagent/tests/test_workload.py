@@ -12,6 +12,7 @@ import pytest
 
 from hostagent import netpol, tunnel
 from hostagent.engine import Engine
+from hostagent.images import Images
 from hostagent.journal import Journal
 from hostagent.protocol import DesiredWorkload, WorkloadReport, WorkloadState
 from hostagent.tests.border import Border, serving
@@ -30,14 +31,17 @@ def dockerd() -> Iterator[Border]:
 
 
 def site(folder: Path, border: Border, reports: list[WorkloadReport]) -> Site:
+    engine = Engine("node-1", base_url=border.engine_address)
     return Site(
         node_id="node-1",
         folder=folder,
-        engine=Engine("node-1", base_url=border.engine_address),
+        engine=engine,
+        images=Images(engine, folder / "pulls.json"),
         tunnels=Tunnels(folder),
         journal=Journal(folder / "journal.json"),
         limits=ROOMY,
         report=reports.append,
+        pulled=lambda: None,
     )
 
 

@@ -1,0 +1,86 @@
+"""What this machine need not download again, and how fast it downloads: for predictions, never for decisions."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+import threading
+from pathlib import Path
+
+import msgspec
+
+from hostagent.engine import Engine, EngineAway, EngineError, Progress
+from hostagent.identity import write_private
+from hostagent.protocol import MAX_CHAINS, MAX_PULLS, ImageCache, PullRecord
+
+log = logging.getLogger(__name__)
+
+# One look asks the engine once for each image that is new; a machine with more keeps the rest to itself.
+MAX_IMAGES = 100
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+
+
+class Images:
+    """The images of one engine. Blocking: call it from threads."""
+
+    def __init__(self, engine: Engine, path: Path) -> None:
+        self._engine = engine
+        self._path = path
+        self._chains: dict[str, list[str]] = {}
+        self._lock = threading.Lock()
+        self._pulls = _read(path)
+
+    def pull(self, image: str, progress: Progress, cancelled: threading.Event) -> None:
+        """Download an image as Engine.pull does, and write down how long it took."""
+        record = self._engine.pull(image, progress, cancelled)
+        if not record.bytes:
+            return
+        with self._lock:
+            self._pulls = [*self._pulls, record][-MAX_PULLS:]
+            try:
+                write_private(self._path, msgspec.json.encode(self._pulls))
+            except OSError as error:
+                # A full disk: what we know stays in memory.
+                log.error("the downloads could not be written down: %s", error)
+
+    def cache(self) -> ImageCache | None:
+        """Return what is here now; None when the engine does not say."""
+        try:
+            ids = self._engine.image_ids()[:MAX_IMAGES]
+            known = {image: self._chains_of(image) for image in ids}
+        except (EngineAway, EngineError) as error:
+            log.warning("images: %s", error)
+            return None
+        self._chains = known
+        told = list(dict.fromkeys(chain for chains in known.values() for chain in chains))
+        with self._lock:
+            return ImageCache(chains=told[:MAX_CHAINS], pulls=self._pulls)
+
+    def _chains_of(self, image: str) -> list[str]:
+        # An id names its content: what was asked once stays true.
+        return self._chains.get(image) or chains_of(self._engine.layers_of(image))
+
+
+def chains_of(diff_ids: list[str]) -> list[str]:
+    """Return each layer's chain id as `ImageCache` tells it."""
+    chain, told = "", []
+    for diff_id in diff_ids:
+        if not _DIGEST.fullmatch(diff_id):
+            break  # another kind of hash: what lies on it has no chain id that we could name
+        chain = f"sha256:{_sha256(f'{chain} {diff_id}')}" if chain else diff_id
+        told.append(chain.removeprefix("sha256:")[:32])
+    return told
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _read(path: Path) -> list[PullRecord]:
+    if not path.exists():
+        return []
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=list[PullRecord])[-MAX_PULLS:]
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return []
