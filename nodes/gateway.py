@@ -93,7 +93,10 @@ def _observed(link: AgentLink, message: Observed) -> None:
         return  # written for an older session: void, and the welcome has asked for everything again
     with transaction.atomic():
         current = services.record_observed(
-            node_id=link.node_id, epoch=link.epoch, reports=message.workloads
+            node_id=link.node_id,
+            epoch=link.epoch,
+            reports=message.workloads,
+            cache=message.cache,
         )
     if not current:
         raise Fenced

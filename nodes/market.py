@@ -1,7 +1,8 @@
-"""What the search and the market page read: one offer a machine, and what each model has cost."""
+"""What search, market page and pre-flight read: one offer a machine, its images, what each model has cost."""
 
 from __future__ import annotations
 
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
 
@@ -98,3 +99,23 @@ class ModelPrice(models.Model):
 
     def __str__(self) -> str:
         return f"{self.gpu_model} at {self.hour:%Y-%m-%d %H}h"
+
+
+class ImageStore(models.Model):
+    """Which image layers a machine holds, and what its newest downloads add up to, as its agent tells them.
+
+    `chains` are shortened chain ids (see hostagent.protocol.ImageCache). No row: nobody knows.
+    """
+
+    node = models.OneToOneField(
+        "nodes.Node", models.CASCADE, related_name="images", primary_key=True
+    )
+    chains = ArrayField(models.CharField(max_length=32))
+    pulls = models.PositiveSmallIntegerField(default=0)
+    pulled_bytes = models.BigIntegerField(default=0)
+    download_ms = models.BigIntegerField(default=0)
+    unpack_ms = models.BigIntegerField(default=0)
+    told_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"images of {self.node_id}"

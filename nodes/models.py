@@ -13,6 +13,7 @@ from core.ids import new_id
 from nodes.machine import NODE, WISH, NodeStatus, Wish
 
 # What the search reads; of one app, so that Django finds them with the other tables.
+from nodes.market import ImageStore as ImageStore
 from nodes.market import ModelPrice as ModelPrice
 from nodes.market import Offer as Offer
 

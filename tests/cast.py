@@ -18,6 +18,7 @@ from hostagent.protocol import (
     GpuFacts,
     Hello,
     HostFacts,
+    ImageCache,
     JoinRequest,
     Observed,
     PlatformMessage,
@@ -88,6 +89,7 @@ class ProtocolAgent:
 
     plain_key: str
     facts: HostFacts = field(default_factory=facts)
+    cache: ImageCache | None = None
     instance_id: str = field(default_factory=lambda: uuid.uuid4().hex)
     private: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
     node_id: str = ""
@@ -137,6 +139,7 @@ class ProtocolAgent:
             generation=0,
             facts=self.facts,
             observed=observed or [],
+            cache=self.cache,
         )
 
     def connect(self) -> gateway.AgentLink:

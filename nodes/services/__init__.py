@@ -1,6 +1,7 @@
 """What may be done with machines. One module a noun; doors and upper apps import from here only."""
 
 from nodes.services.capacity import allocate, release_allocation
+from nodes.services.images import Fetching, fetching
 from nodes.services.joining import (
     authenticate_node_key,
     create_node_key,
@@ -36,6 +37,7 @@ from nodes.services.workloads import (
 )
 
 __all__ = [
+    "Fetching",
     "admit_login",
     "admit_proxy",
     "allocate",
@@ -44,6 +46,7 @@ __all__ = [
     "create_node_key",
     "create_workload",
     "drain_node",
+    "fetching",
     "forget_logs",
     "has_restarted",
     "join_node",

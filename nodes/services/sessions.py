@@ -20,6 +20,7 @@ from nodes.events import NodeBack, NodeLost
 from nodes.machine import NodeStatus
 from nodes.models import AgentSession, Node, NodeKey
 from nodes.queries import desired_set
+from nodes.services.images import record_images
 from nodes.services.joining import apply_facts, sync_gpus, verify_signature
 from nodes.services.listing import move_node, refresh_offer
 from nodes.services.tunnels import tunnel_settings
@@ -110,6 +111,7 @@ def _welcome(node: Node, key: NodeKey, hello: Hello, gateway: str) -> Welcome:
     node.save()
     _replace_session(node, key, hello, gateway, now)
     sync_gpus(node, hello.facts)
+    record_images(node, hello.cache)
     record_observed(node_id=str(node.pk), epoch=node.epoch, reports=hello.observed)
     node.refresh_from_db()
     refresh_offer(node)

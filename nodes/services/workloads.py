@@ -17,11 +17,12 @@ from audit import services as audit
 from core import clock, outbox, secrets
 from core.errors import Conflict
 from core.ids import new_id
-from hostagent.protocol import WorkloadReport, WorkloadState
+from hostagent.protocol import ImageCache, WorkloadReport, WorkloadState
 from nodes.events import WorkloadObserved, WorkloadWished
 from nodes.machine import Wish
 from nodes.models import Node, Workload, WorkloadLog
 from nodes.services.capacity import release_allocation
+from nodes.services.images import record_images
 from nodes.services.listing import note_start
 from nodes.services.ports import release_ports
 
@@ -167,8 +168,14 @@ def record_ack(*, node_id: str, epoch: int, generation: int) -> None:
     ).exclude(acked_generation__gte=generation).update(acked_generation=generation)
 
 
-def record_observed(*, node_id: str, epoch: int, reports: Sequence[WorkloadReport]) -> bool:
-    """Write down what an agent sees; False when its session has been fenced.
+def record_observed(
+    *,
+    node_id: str,
+    epoch: int,
+    reports: Sequence[WorkloadReport],
+    cache: ImageCache | None = None,
+) -> bool:
+    """Write down what an agent sees, and its images when it tells them; False when its session has been fenced.
 
     Runs in the caller's transaction. A workload that is wished absent and seen absent gives back its
     part of the node here, and only here. Reports of workloads of other nodes change nothing.
@@ -186,6 +193,8 @@ def record_observed(*, node_id: str, epoch: int, reports: Sequence[WorkloadRepor
         workload = mine.get(report.workload_id)
         if workload is not None and report.generation == workload.generation:
             _record_one(node, workload, report)
+    if cache is not None:
+        record_images(node, cache)
     return True
 
 
