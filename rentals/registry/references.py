@@ -47,7 +47,7 @@ def read_reference(image: str) -> Reference:
         host, repository = first, rest
     else:
         host, repository = "docker.io", head
-    if host in {"docker.io", "index.docker.io"}:
+    if host == "docker.io":
         host = HUB
         repository = repository if "/" in repository else f"library/{repository}"
     good = (
