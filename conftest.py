@@ -19,6 +19,8 @@ GUARDED = (
     "audit_auditseal",
     "billing_account",
     "billing_meter",
+    "billing_month",
+    "billing_monthlystatement",
     "billing_transfer",
 )
 TIERS = ("system", "browser", "crash")

@@ -1,12 +1,17 @@
 from django.urls import path
 
 from billing import api
+from billing.papers import api as papers
 
 urlpatterns = [
     path("wallet/", api.WalletView.as_view(), name="api_wallet"),
     path("wallets/", api.WalletListView.as_view(), name="api_wallets"),
     path("wallet/statement/", api.StatementView.as_view(), name="api_statement"),
     path("wallet/movements/<int:transfer_id>/", api.MovementView.as_view(), name="api_movement"),
+    path("statements/", papers.StatementListView.as_view(), name="api_statements"),
+    path(
+        "statements/<str:month>/", papers.StatementMonthView.as_view(), name="api_statement_month"
+    ),
     path("deposits/", api.DepositListView.as_view(), name="api_deposits"),
     path("deposits/<uuid:deposit_id>/", api.DepositView.as_view(), name="api_deposit"),
     path("earnings/", api.EarningsView.as_view(), name="api_earnings"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from billing.machine import DepositState
@@ -155,14 +156,24 @@ def kind_words(kind: str) -> str:
     return KIND_WORDS.get(kind) or kind.replace("_", " ").capitalize()
 
 
-def transfer_out(transfer: Transfer, owner_id: object) -> dict[str, Any]:
+WALLETS = ("wallet",)
+
+
+def signed(transfer: Transfer, owner_id: object, kinds: Sequence[str] = WALLETS) -> int:
+    """Return what a movement did to the accounts of these kinds of its owner (nano-units): minus what left."""
+    incoming = transfer.dst.owner_id == owner_id and transfer.dst.kind in kinds
+    return transfer.amount if incoming else -transfer.amount
+
+
+def transfer_out(
+    transfer: Transfer, owner_id: object, kinds: Sequence[str] = WALLETS
+) -> dict[str, Any]:
     """Return one movement as its owner sees it: what goes out has a minus."""
-    incoming = transfer.dst.owner_id == owner_id and transfer.dst.kind == "wallet"
     return {
         "id": transfer.pk,
         "kind": transfer.kind,
         "words": kind_words(transfer.kind),
-        "amount": ("" if incoming else "-") + money.decimal_string(transfer.amount),
+        "amount": money.decimal_string(signed(transfer, owner_id, kinds)),
         "currency": transfer.src.currency,
         "subject_id": str(transfer.meter.subject_id) if transfer.meter else None,
         "line_id": str(transfer.meter_id) if transfer.meter_id else None,

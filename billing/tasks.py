@@ -30,3 +30,8 @@ def follow_deposits() -> None:
 @shared_task
 def collect_debts() -> None:
     services.collect_debts()
+
+
+@shared_task
+def close_months() -> None:
+    services.close_months()

@@ -1,12 +1,15 @@
 from django.urls import path
 
 from billing import views
+from billing.papers import views as papers
 
 urlpatterns = [
     path("wallet/", views.wallet, name="wallet"),
     path("wallet/movements/<int:transfer_id>/", views.movement, name="movement"),
     path("deposits/<uuid:deposit_id>/", views.deposit, name="deposit"),
     path("deposits/<uuid:deposit_id>/fake/", views.fake_checkout, name="fake_checkout"),
+    path("statements/", papers.statements, name="statements"),
+    path("statements/<str:month>/", papers.statement, name="statement"),
     path("webhooks/<slug:name>/", views.webhook, name="webhook"),
     path("earnings/", views.earnings, name="earnings"),
 ]

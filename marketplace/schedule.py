@@ -24,6 +24,7 @@ def beat_schedule(env: Environment) -> dict[str, dict[str, Any]]:
         "billing.deposits": ("billing.tasks.follow_deposits", 60.0),
         "billing.debts": ("billing.tasks.collect_debts", 60.0),
         "billing.mature": ("billing.tasks.mature_earnings", env.mature_seconds),
+        "billing.months": ("billing.tasks.close_months", 600.0),
         "billing.roll_up": ("billing.tasks.roll_up_meters", env.roll_up_seconds),
     }
     return {

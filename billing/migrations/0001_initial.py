@@ -18,6 +18,15 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.CreateModel(
+            name='Month',
+            fields=[
+                ('month', models.DateField(primary_key=True, serialize=False)),
+                ('ends_at', models.DateTimeField()),
+                ('last_transfer', models.BigIntegerField()),
+                ('stated_at', models.DateTimeField(blank=True, null=True)),
+            ],
+        ),
+        migrations.CreateModel(
             name='Account',
             fields=[
                 ('id', models.BigAutoField(primary_key=True, serialize=False)),
@@ -73,6 +82,20 @@ class Migration(migrations.Migration):
                 ('ended', models.BigIntegerField(blank=True, null=True)),
                 ('payee', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='paying_meters', to='billing.account')),
                 ('wallet', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='meters', to='billing.account')),
+            ],
+        ),
+        migrations.CreateModel(
+            name='MonthlyStatement',
+            fields=[
+                ('id', models.UUIDField(default=core.ids.new_id, editable=False, primary_key=True, serialize=False)),
+                ('owner_id', models.UUIDField()),
+                ('side', models.CharField(choices=[('wallet', 'wallet'), ('host', 'host')], max_length=6)),
+                ('currency', models.CharField(max_length=6)),
+                ('opening', models.BigIntegerField()),
+                ('closing', models.BigIntegerField()),
+                ('sums', models.JSONField()),
+                ('made_at', models.DateTimeField()),
+                ('month', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='statements', to='billing.month')),
             ],
         ),
         migrations.CreateModel(
@@ -158,6 +181,14 @@ class Migration(migrations.Migration):
             model_name='meter',
             constraint=models.UniqueConstraint(condition=models.Q(('ended', None)), fields=('subject_id', 'kind'), name='meter_open_once'),
         ),
+        migrations.AddConstraint(
+            model_name='monthlystatement',
+            constraint=models.UniqueConstraint(fields=('owner_id', 'side', 'currency', 'month'), name='statement_once_a_month'),
+        ),
+        migrations.AddConstraint(
+            model_name='monthlystatement',
+            constraint=models.CheckConstraint(condition=models.Q(('side__in', ['wallet', 'host'])), name='statement_side_known'),
+        ),
         migrations.AddIndex(
             model_name='transfer',
             index=django.contrib.postgres.indexes.BrinIndex(fields=['created_at'], name='transfer_by_time'),
@@ -195,4 +226,6 @@ class Migration(migrations.Migration):
         migrations.RunSQL(lasting("billing_account"), not_lasting("billing_account")),
         migrations.RunSQL(lasting("billing_meter"), not_lasting("billing_meter")),
         migrations.RunSQL(append_only("billing_transfer"), not_append_only("billing_transfer")),
+        migrations.RunSQL(lasting("billing_month"), not_lasting("billing_month")),
+        migrations.RunSQL(append_only("billing_monthlystatement"), not_append_only("billing_monthlystatement")),
     ]

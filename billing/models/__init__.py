@@ -8,6 +8,7 @@ balances, so no code path can make balance and ledger differ. System accounts ca
 from __future__ import annotations
 
 from billing.models.ledger import Account, AccountKind, AccountQuerySet, Hold, Meter, Transfer
+from billing.models.months import Month, MonthlyStatement, Side
 from billing.models.payments import (
     Deposit,
     DepositQuerySet,
@@ -24,6 +25,9 @@ __all__ = [
     "Dispute",
     "Hold",
     "Meter",
+    "Month",
+    "MonthlyStatement",
     "PaymentEvent",
+    "Side",
     "Transfer",
 ]

@@ -2,13 +2,27 @@
 
 from billing.queries.books import problems
 from billing.queries.hosts import PlaceDay, earned_by_day, owed_by_hosts, ripening, young_of
+from billing.queries.months import (
+    Moved,
+    Window,
+    first_instant,
+    last_transfer_of_all,
+    lines_of_month,
+    moved_in_month,
+)
 from billing.queries.sums import disputed_earnings, frozen_wallets, somebody_is_exhausted
 
 __all__ = [
+    "Moved",
     "PlaceDay",
+    "Window",
     "disputed_earnings",
     "earned_by_day",
+    "first_instant",
     "frozen_wallets",
+    "last_transfer_of_all",
+    "lines_of_month",
+    "moved_in_month",
     "owed_by_hosts",
     "problems",
     "ripening",

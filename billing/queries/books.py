@@ -83,6 +83,28 @@ CHECKS = {
                    COALESCE(SUM(t.amount) FILTER (WHERE t.src_id = a.id), 0) AS owed
             FROM billing_transfer t WHERE t.src_id = a.id OR t.dst_id = a.id) o
         WHERE a.kind = 'host_debt' AND o.paid > o.owed""",
+    "statement {0}: closes at {1}, its opening and its sums make {2}": """
+        SELECT s.id, s.closing, s.opening + x.net FROM billing_monthlystatement s
+        CROSS JOIN LATERAL (
+            SELECT COALESCE(SUM((e.row ->> 'in')::bigint - (e.row ->> 'out')::bigint), 0) AS net
+            FROM jsonb_each(s.sums) AS e (kind, row)) x
+        WHERE s.closing <> s.opening + x.net""",
+    "statement {0}: opens at {1}, the one before it closes at {2}": """
+        SELECT id, opening, before FROM (
+            SELECT id, opening, LAG(closing, 1, 0::bigint) OVER (
+                PARTITION BY owner_id, side, currency ORDER BY month_id) AS before
+            FROM billing_monthlystatement) x
+        WHERE opening <> before""",
+    "statement {0}: closes at {1}, the transfers up to its month make {2}": """
+        SELECT s.id, s.closing, x.total FROM billing_monthlystatement s
+        JOIN billing_month m ON m.month = s.month_id
+        CROSS JOIN LATERAL (
+            SELECT COALESCE(SUM(CASE WHEN t.dst_id = a.id THEN t.amount ELSE -t.amount END), 0) AS total
+            FROM billing_account a JOIN billing_transfer t ON t.dst_id = a.id OR t.src_id = a.id
+            WHERE a.owner_id = s.owner_id AND a.currency = s.currency
+              AND (a.kind = s.side OR (s.side = 'host' AND a.kind = 'host_free'))
+              AND t.created_at < m.ends_at AND t.id <= m.last_transfer) x
+        WHERE s.closing <> x.total""",
     "meter {0}: a gap or an overlap at {1}": """
         SELECT meter_id, t0 FROM (
             SELECT meter_id, t0, LAG(t1) OVER (PARTITION BY meter_id, kind ORDER BY t0) AS before

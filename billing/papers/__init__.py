@@ -1,0 +1,1 @@
+"""The doors to what is written for people to keep: monthly statements."""
