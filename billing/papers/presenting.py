@@ -95,7 +95,7 @@ def month_rows(
         )
     [closing] = cents([month.closing])
     rows.append({"what": "Closing balance", "amount": month.closing, "amount_cents": closing})
-    for row in rows:
-        row["amount"] = money.decimal_string(row["amount"])
-        row["currency"] = month.currency
-    return [[row.get(column) for column in MONTH_COLUMNS] for row in rows]
+    for each in rows:
+        each["amount"] = money.decimal_string(each["amount"])
+        each["currency"] = month.currency
+    return [[each.get(column) for column in MONTH_COLUMNS] for each in rows]

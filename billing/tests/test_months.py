@@ -154,7 +154,7 @@ def test_nobody_changes_what_was_stated(traveller: time_machine.Traveller) -> No
     for attempt in (
         lambda: MonthlyStatement.objects.update(closing=0),
         lambda: MonthlyStatement.objects.all().delete(),
-        lambda: Month.objects.filter(month=OCTOBER)._raw_delete("default"),  # type: ignore[attr-defined]
+        lambda: Month.objects.filter(month=OCTOBER)._raw_delete("default"),
     ):
         with pytest.raises(IntegrityError), transaction.atomic():
             attempt()
