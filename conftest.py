@@ -22,6 +22,7 @@ GUARDED = (
     "billing_month",
     "billing_monthlystatement",
     "billing_transfer",
+    "rentals_templateversion",
 )
 TIERS = ("system", "browser", "crash")
 DATABASE_FIXTURES = {"db", "transactional_db", "live_server"}

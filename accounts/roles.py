@@ -12,7 +12,9 @@ class Role(StrEnum):
 
 
 _EVERYONE = frozenset({"offer:read", "wallet:read", "wallet:deposit", "api_key:manage"})
-_RENTER = frozenset({"rental:create", "rental:manage", "ssh_key:manage"})
+_RENTER = frozenset(
+    {"rental:create", "rental:manage", "ssh_key:manage", "template:manage", "secret:manage"}
+)
 _HOST = frozenset({"node:manage", "node_key:manage", "earnings:read"})
 
 PERMISSIONS: dict[Role, frozenset[str]] = {

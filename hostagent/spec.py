@@ -89,6 +89,8 @@ def container_config(spec: ContainerSpec, place: Place, limits: MachineLimits) -
             "EndpointsConfig": {place.network: {"IPAMConfig": {"IPv4Address": place.address}}}
         },
     }
+    if spec.entrypoint is not None:
+        config["Entrypoint"] = spec.entrypoint
     if spec.command is not None:
         config["Cmd"] = spec.command
     return config

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
+from django.db.models import QuerySet
 
 from nodes.models import Offer
 from rentals.models import Template
@@ -17,9 +18,10 @@ class LaunchForm(forms.Form):
     disk_gb = forms.IntegerField(label="Disk, GB", min_value=1, initial=10)
     gpu_count = forms.IntegerField(label="GPUs", min_value=1, initial=1)
 
-    def __init__(self, *args: Any, offer: Offer, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, offer: Offer, templates: QuerySet[Template], **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
-        templates = Template.objects.filter(owner=None).order_by("name")
         self.fields["template"] = forms.ModelChoiceField(templates, empty_label=None)
         self.fields["disk_gb"].widget.attrs["max"] = offer.disk_gb
         if not offer.gpu_total:

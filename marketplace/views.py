@@ -46,7 +46,9 @@ def offer(request: HttpRequest, offer_id: uuid.UUID) -> HttpResponse:
     found = queries.listed_offers().filter(pk=offer_id).first()
     if found is None:
         raise NotFound("offer_unknown", "This offer is not listed now. Search again.")
-    form = LaunchForm(request.POST or None, offer=found)
+    viewer = accounts.actor_of_request(request) if request.user.is_authenticated else None
+    templates = rentals.startable_templates(actor=viewer, also=request.GET.get("template", ""))
+    form = LaunchForm(request.POST or None, offer=found, templates=templates)
     if request.method == "POST" and form.is_valid():
         quote = rentals.quote_offer(
             actor=accounts.actor_of_request(request),

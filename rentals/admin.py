@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.contrib import admin
 
 from core.admin import ReadOnlyAdmin
-from rentals.models import Quote, Rental, Template
+from rentals.models import Quote, Rental, Template, TemplateVersion
 
 
 @admin.register(Rental)
@@ -15,5 +15,12 @@ class RentalAdmin(ReadOnlyAdmin):
     search_fields = ["id", "renter__email", "node__name", "workload_id"]
 
 
-admin.site.register(Template, ReadOnlyAdmin)
+@admin.register(Template)
+class TemplateAdmin(ReadOnlyAdmin):
+    list_display = ["name", "slug", "owner", "visibility", "latest", "archived_at"]
+    list_filter = ["visibility"]
+    search_fields = ["id", "name", "slug", "owner__email"]
+
+
+admin.site.register(TemplateVersion, ReadOnlyAdmin)
 admin.site.register(Quote, ReadOnlyAdmin)

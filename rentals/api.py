@@ -1,4 +1,4 @@
-"""JSON doors of templates, quotes and rentals."""
+"""JSON doors of quotes and rentals; those of templates are in `template_api`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-from django.db.models import Q
 from django.http.response import HttpResponseBase
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
@@ -21,7 +20,7 @@ from core.api import csv_answer, wants_csv
 from core.errors import NotFound
 from nodes import services as nodes
 from rentals import services
-from rentals.models import Rental, Template
+from rentals.models import Rental
 from rentals.presenting import (
     BILL_COLUMNS,
     bill_out,
@@ -29,25 +28,13 @@ from rentals.presenting import (
     quote_out,
     rental_out,
     step_out,
-    template_out,
 )
-
-
-class TemplateListView(APIView):
-    """Templates that the caller can start: official ones and their own."""
-
-    @extend_schema(operation_id="templates_list", responses=OpenApiTypes.OBJECT)
-    def get(self, request: Request) -> Response:
-        actor = actor_from(request)
-        mine = Q(owner=None) | Q(owner_id=actor.user_id)
-        return Response(
-            [template_out(row) for row in Template.objects.filter(mine).order_by("name")]
-        )
 
 
 class QuoteIn(serializers.Serializer[Any]):
     offer_id = serializers.UUIDField()
     template_id = serializers.UUIDField()
+    template_version = serializers.IntegerField(required=False, min_value=1, max_value=100_000)
     gpu_count = serializers.IntegerField(required=False, min_value=0, max_value=64)
     disk_gb = serializers.IntegerField(required=False, min_value=1, max_value=100_000)
 
@@ -75,7 +62,7 @@ class RentalListView(APIView):
     def get(self, request: Request) -> Response:
         actor = actor_from(request)
         actor.require("rental:manage")
-        rentals = Rental.objects.of_renter(actor).select_related("node", "template")
+        rentals = Rental.objects.of_renter(actor).select_related("node", "version__template")
         return Response([rental_out(rental) for rental in rentals.order_by("-created_at")[:200]])
 
     @extend_schema(
@@ -100,7 +87,7 @@ class RentalListView(APIView):
 def _mine(request: Request, rental_id: uuid.UUID) -> Rental:
     actor = actor_from(request)
     actor.require("rental:manage")
-    found = Rental.objects.of_renter(actor).select_related("node", "template")
+    found = Rental.objects.of_renter(actor).select_related("node", "version__template")
     rental = found.filter(pk=rental_id).first()
     if rental is None:
         raise NotFound("rental_unknown", "You have no such rental.")

@@ -1,9 +1,39 @@
 from django.urls import path
 
-from rentals import api, services
+from rentals import api, services, template_api
 
 urlpatterns = [
-    path("templates/", api.TemplateListView.as_view(), name="api_templates"),
+    path("templates/", template_api.TemplateListView.as_view(), name="api_templates"),
+    path(
+        "templates/<uuid:template_id>/",
+        template_api.TemplateView.as_view(),
+        name="api_template",
+    ),
+    path(
+        "templates/<uuid:template_id>/versions/",
+        template_api.TemplateVersionListView.as_view(),
+        name="api_template_versions",
+    ),
+    path(
+        "templates/<uuid:template_id>/versions/<int:number>/",
+        template_api.TemplateVersionView.as_view(),
+        name="api_template_version",
+    ),
+    path(
+        "templates/<uuid:template_id>/publish/",
+        template_api.TemplatePublicView.as_view(public=True),
+        name="api_template_publish",
+    ),
+    path(
+        "templates/<uuid:template_id>/unpublish/",
+        template_api.TemplatePublicView.as_view(public=False),
+        name="api_template_unpublish",
+    ),
+    path(
+        "templates/<uuid:template_id>/archive/",
+        template_api.TemplateArchiveView.as_view(),
+        name="api_template_archive",
+    ),
     path("quotes/", api.QuoteView.as_view(), name="api_quotes"),
     path("rentals/", api.RentalListView.as_view(), name="api_rentals"),
     path("rentals/<uuid:rental_id>/", api.RentalView.as_view(), name="api_rental"),

@@ -1,4 +1,4 @@
-"""Templates, quotes and rentals: the contract between a renter and a machine."""
+"""Quotes and rentals: the contract between a renter and a machine."""
 
 from __future__ import annotations
 
@@ -12,30 +12,12 @@ from django.db.models import Q
 from core.ids import new_id
 from rentals.machine import RENTAL, State
 
+# What can be started; of one app, so that Django finds them with the other tables.
+from rentals.templates import Template as Template
+from rentals.templates import TemplateVersion as TemplateVersion
+
 if TYPE_CHECKING:
     from accounts.actors import Actor
-
-
-class Template(models.Model):
-    """What is started: image, command, ports, environment. Official ones have no owner."""
-
-    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
-    slug = models.SlugField(max_length=60, unique=True)
-    owner = models.ForeignKey(
-        settings.AUTH_USER_MODEL, models.PROTECT, null=True, blank=True, related_name="templates"
-    )
-    name = models.CharField(max_length=80)
-    description = models.CharField(max_length=400, blank=True, default="")
-    image = models.CharField(max_length=500)
-    command = models.JSONField(null=True, blank=True)
-    ssh_port = models.PositiveIntegerField(default=22)
-    ports = models.JSONField(default=list)
-    env = models.JSONField(default=dict)
-    default_disk_gb = models.PositiveIntegerField(default=10)
-    created_at = models.DateTimeField()
-
-    def __str__(self) -> str:
-        return self.name
 
 
 class QuoteQuerySet(models.QuerySet["Quote"]):
@@ -50,7 +32,7 @@ class Quote(models.Model):
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="quotes")
     offer = models.ForeignKey("nodes.Offer", models.CASCADE, related_name="quotes")
-    template = models.ForeignKey(Template, models.PROTECT, related_name="quotes")
+    version = models.ForeignKey(TemplateVersion, models.PROTECT, related_name="quotes")
     gpu_count = models.PositiveSmallIntegerField()
     disk_gb = models.PositiveIntegerField()
     compute_rate = models.BigIntegerField()
@@ -90,7 +72,8 @@ class Rental(models.Model):
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     renter = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, related_name="rentals")
     node = models.ForeignKey("nodes.Node", models.PROTECT, related_name="rentals")
-    template = models.ForeignKey(Template, models.PROTECT, related_name="rentals")
+    # What it was started from, and is for ever, whatever becomes of the template.
+    version = models.ForeignKey(TemplateVersion, models.PROTECT, related_name="rentals")
     quote = models.OneToOneField(Quote, models.PROTECT, related_name="rental")
     workload_id = models.UUIDField(unique=True)
     state = models.CharField(max_length=20, choices=[(s.value, s.value) for s in State])

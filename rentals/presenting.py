@@ -8,23 +8,35 @@ from billing import services as billing
 from core import clock, money
 from core.tables import cents
 from rentals import services
-from rentals.models import Quote, Rental, Template
+from rentals.launch import as_json
+from rentals.models import Quote, Rental, Template, TemplateVersion
 from rentals.services.explaining import Explained, Gap, Line
 from rentals.services.presenting import ActionOut, price_out, ssh_port
 from rentals.services.timeline import Step
 
 
 def template_out(template: Template) -> dict[str, Any]:
+    """Return a template as a list shows it."""
     return {
         "id": str(template.pk),
         "slug": template.slug,
         "name": template.name,
         "description": template.description,
-        "image": template.image,
-        "ports": template.ports,
-        "ssh_port": template.ssh_port,
-        "default_disk_gb": template.default_disk_gb,
+        "visibility": template.visibility,
         "official": template.owner_id is None,
+        "latest": template.latest,
+        "created_at": template.created_at,
+        "archived": template.archived_at is not None,
+    }
+
+
+def version_out(version: TemplateVersion) -> dict[str, Any]:
+    """Return a version with its whole document; `POST /templates/` of `document` makes it again, exactly."""
+    return {
+        "template": template_out(version.template),
+        "version": version.number,
+        "created_at": version.created_at,
+        "document": as_json(services.document_of(version)),
     }
 
 
@@ -32,7 +44,8 @@ def quote_out(quote: Quote) -> dict[str, Any]:
     return {
         "id": str(quote.pk),
         "offer_id": str(quote.offer_id),
-        "template_id": str(quote.template_id),
+        "template_id": str(quote.version.template_id),
+        "template_version": quote.version.number,
         "gpu_count": quote.gpu_count,
         "disk_gb": quote.disk_gb,
         "price": price_out(quote.compute_rate, quote.storage_rate),
@@ -50,13 +63,15 @@ def rental_out(rental: Rental) -> dict[str, Any]:
         "sentence": told.sentence,
         "actions": [_action_out(rental, action) for action in services.rental_actions(rental)],
         "node_name": rental.node.name,
-        "template": rental.template.slug,
+        "template": rental.version.template.slug,
+        "template_id": str(rental.version.template_id),
+        "template_version": rental.version.number,
         "gpu_count": rental.gpu_count,
         "disk_gb": rental.disk_gb,
         "ssh": {
             "host": rental.ssh_host,
             "port": ssh_port(rental),
-            "user": "root",
+            "user": rental.version.spec.ssh_user,
             "command": services.ssh_command(rental),
         },
         "ports": rental.ports,

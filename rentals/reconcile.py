@@ -44,7 +44,7 @@ def advance_workload(workload_id: uuid.UUID) -> None:
 
 def advance(rental_id: uuid.UUID, *, patience: float = SSH_PATIENCE_SECONDS) -> None:
     """Bring one rental a step closer to what its workload shows; wait `patience` seconds for SSH."""
-    rental = Rental.objects.select_related("node", "template").get(pk=rental_id)
+    rental = Rental.objects.select_related("node", "version").get(pk=rental_id)
     workload = Workload.objects.get(pk=rental.workload_id)
     state = State(rental.state)
     if state in COMING_UP:
@@ -176,7 +176,7 @@ def sweep() -> None:
 
 def probe_running() -> None:
     """Look at every running rental through its public address."""
-    running = Rental.objects.filter(state=State.RUNNING.value).select_related("template", "node")
+    running = Rental.objects.filter(state=State.RUNNING.value).select_related("version", "node")
     for rental in list(running):
         if rental.node.status == NodeStatus.OFFLINE.value:
             continue

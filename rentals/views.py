@@ -39,7 +39,7 @@ def _cost(rental: Rental) -> str:
 
 
 def _mine(actor: Actor, rental_id: uuid.UUID) -> Rental:
-    found = Rental.objects.of_renter(actor).select_related("node", "template")
+    found = Rental.objects.of_renter(actor).select_related("node", "version")
     rental = found.filter(pk=rental_id).first()
     if rental is None:
         raise NotFound("rental_unknown", "You have no such rental.")
@@ -49,7 +49,7 @@ def _mine(actor: Actor, rental_id: uuid.UUID) -> Rental:
 @login_required
 def rentals(request: HttpRequest) -> HttpResponse:
     """Everything this person has rented, newest first."""
-    found = Rental.objects.of_renter(actor_of_request(request)).select_related("node", "template")
+    found = Rental.objects.of_renter(actor_of_request(request)).select_related("node", "version")
     rows = [
         {"rental": rental, "told": services.describe(rental), "cost": _cost(rental)}
         for rental in found.order_by("-created_at")[:100]
@@ -69,7 +69,7 @@ def quote(request: HttpRequest, quote_id: uuid.UUID) -> HttpResponse:
             idempotency_key=request.POST.get("idempotency_key", ""),
         )
         return redirect("rental", rental.pk)
-    found = Quote.objects.select_related("template", "offer__node")
+    found = Quote.objects.select_related("version", "offer__node")
     shown = found.filter(pk=quote_id, user_id=actor.user_id).first()
     if shown is None:
         raise NotFound("quote_unknown", "You have no such quote. Ask for the price again.")

@@ -32,6 +32,7 @@ from nodes import gateway
 from nodes import services as nodes
 from nodes.models import Node, Offer, ProxyServer, Workload
 from rentals import services as rentals
+from rentals.launch import read_document
 from rentals.models import Rental, Template
 
 
@@ -190,11 +191,13 @@ def template() -> Template:
     """Make the official demo template exist."""
     return rentals.upsert_official_template(
         actor=Actor.system(),
-        slug="demo",
-        name="Debian with SSH",
-        image="127.0.0.1:5000/dcompute/demo:1",
-        ports=[8888],
-        default_disk_gb=10,
+        document=read_document(
+            {
+                "slug": "demo",
+                "name": "Debian with SSH",
+                "launch": {"image": "127.0.0.1:5000/dcompute/demo:1", "ports": [{"port": 8888}]},
+            }
+        ),
     )
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import httpx
 
-TEMPLATE_WORD = "dcompute/demo"
+TEMPLATE = "debian-ssh"
 POLL_SECONDS = 0.2
 RUNNING_WITHIN_SECONDS = 300
 ENDED_WITHIN_SECONDS = 90
@@ -140,8 +140,8 @@ class Walk:
         offer = offers[0]
         size = f"{offer['gpu_total']} GPUs" if offer["gpu_total"] else f"{offer['cpu_cores']} cores"
         self.say(f"offer found: {offer['node_name']}, {offer['tier']}, {size}")
-        templates = self.alice.get("/templates/")
-        template = next((row for row in templates if TEMPLATE_WORD in row["image"]), templates[0])
+        templates = self.alice.get("/templates/?of=official")["rows"]
+        template = next((row for row in templates if row["slug"] == TEMPLATE), templates[0])
         wish = {"offer_id": offer["id"], "template_id": template["id"]}
         quote: dict[str, Any] = self.alice.post("/quotes/", wish)
         self.say(

@@ -208,6 +208,10 @@ class ContainerSpec(Value, kw_only=True):
     hostname: Short
     env_vars: dict[str, str]
     command: list[str] | None
+    # What runs before `command`; null: the image's own.
+    entrypoint: list[str] | None = None
+    # Shell script beside the main program, at every start.
+    start_script: str = ""
     ssh_keys: Annotated[list[str], Meta(max_length=50)]
     ssh_port: Port
     resource_limits: ResourceLimits

@@ -17,7 +17,7 @@ from core import money
 from marketplace.env import Mode
 from nodes import services as nodes
 from nodes.models import NodeKey, PortLease, ProxyServer
-from rentals.models import Template
+from rentals.models import TemplateVersion
 
 pytestmark = pytest.mark.django_db
 
@@ -52,7 +52,7 @@ def test_the_cast_can_sign_in_alice_has_fifty_dollars_and_bob_a_node_key() -> No
     assert list(User.objects.filter(is_staff=True).values_list("email", flat=True)) == [
         "dora@demo.local"
     ]
-    assert Template.objects.get().image == "registry.example/demo:2"
+    assert TemplateVersion.objects.get().spec.image == "registry.example/demo:2"
     assert (ProxyServer.objects.get().first_port, PortLease.objects.count()) == (20_000, 10)
 
 

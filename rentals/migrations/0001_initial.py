@@ -5,6 +5,8 @@ import django.db.models.deletion
 from django.conf import settings
 from django.db import migrations, models
 
+from core.guards import append_only, not_append_only
+
 
 class Migration(migrations.Migration):
 
@@ -34,17 +36,28 @@ class Migration(migrations.Migration):
             name='Template',
             fields=[
                 ('id', models.UUIDField(default=core.ids.new_id, editable=False, primary_key=True, serialize=False)),
-                ('slug', models.SlugField(max_length=60, unique=True)),
+                ('slug', models.SlugField(max_length=60)),
+                ('visibility', models.CharField(choices=[('official', 'Official'), ('public', 'Public'), ('private', 'Private')], max_length=10)),
                 ('name', models.CharField(max_length=80)),
                 ('description', models.CharField(blank=True, default='', max_length=400)),
-                ('image', models.CharField(max_length=500)),
-                ('command', models.JSONField(blank=True, null=True)),
-                ('ssh_port', models.PositiveIntegerField(default=22)),
-                ('ports', models.JSONField(default=list)),
-                ('env', models.JSONField(default=dict)),
-                ('default_disk_gb', models.PositiveIntegerField(default=10)),
+                ('latest', models.PositiveIntegerField(default=1)),
+                ('public_from', models.PositiveIntegerField(blank=True, null=True)),
                 ('created_at', models.DateTimeField()),
+                ('archived_at', models.DateTimeField(blank=True, null=True)),
                 ('owner', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='templates', to=settings.AUTH_USER_MODEL)),
+            ],
+        ),
+        migrations.CreateModel(
+            name='TemplateVersion',
+            fields=[
+                ('id', models.UUIDField(default=core.ids.new_id, editable=False, primary_key=True, serialize=False)),
+                ('number', models.PositiveIntegerField()),
+                ('name', models.CharField(max_length=80)),
+                ('description', models.CharField(blank=True, default='', max_length=400)),
+                ('readme', models.TextField(blank=True, default='')),
+                ('launch', models.JSONField()),
+                ('created_at', models.DateTimeField()),
+                ('template', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='versions', to='rentals.template')),
             ],
         ),
         migrations.CreateModel(
@@ -81,13 +94,13 @@ class Migration(migrations.Migration):
                 ('node', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='rentals', to='nodes.node')),
                 ('quote', models.OneToOneField(on_delete=django.db.models.deletion.PROTECT, related_name='rental', to='rentals.quote')),
                 ('renter', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='rentals', to=settings.AUTH_USER_MODEL)),
-                ('template', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='rentals', to='rentals.template')),
+                ('version', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='rentals', to='rentals.templateversion')),
             ],
         ),
         migrations.AddField(
             model_name='quote',
-            name='template',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='quotes', to='rentals.template'),
+            name='version',
+            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='quotes', to='rentals.templateversion'),
         ),
         migrations.CreateModel(
             name='FailedStart',
@@ -101,6 +114,22 @@ class Migration(migrations.Migration):
             options={
                 'indexes': [models.Index(fields=['renter', 'at'], name='failed_start_of_renter')],
             },
+        ),
+        migrations.AddIndex(
+            model_name='template',
+            index=models.Index(fields=['name', 'id'], name='template_by_name'),
+        ),
+        migrations.AddConstraint(
+            model_name='template',
+            constraint=models.UniqueConstraint(fields=('owner', 'slug'), name='template_slug_once_per_owner', nulls_distinct=False),
+        ),
+        migrations.AddConstraint(
+            model_name='template',
+            constraint=models.CheckConstraint(condition=models.Q(models.Q(('owner', None), ('visibility', 'official')), models.Q(('owner__isnull', False), ('visibility__in', ['public', 'private'])), _connector='OR'), name='template_official_has_no_owner'),
+        ),
+        migrations.AddConstraint(
+            model_name='templateversion',
+            constraint=models.UniqueConstraint(fields=('template', 'number'), name='template_version_number_once'),
         ),
         migrations.AddIndex(
             model_name='rental',
@@ -125,5 +154,8 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name='rental',
             constraint=models.CheckConstraint(condition=models.Q(('spend_cap', None), ('spend_cap__gt', 0), _connector='OR'), name='rental_cap_positive'),
+        ),
+        migrations.RunSQL(
+            append_only("rentals_templateversion"), not_append_only("rentals_templateversion")
         ),
     ]

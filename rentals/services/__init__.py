@@ -16,7 +16,7 @@ from rentals.services.life import (
 from rentals.services.limits import enforce_limits, set_limits
 from rentals.services.outages import note_probe, pause_billing, resume_billing, was_lost
 from rentals.services.presenting import describe, rental_actions, ssh_command
-from rentals.services.renting import quote_offer, request_rental, upsert_official_template
+from rentals.services.renting import quote_offer, request_rental
 from rentals.services.running_out import use_up
 from rentals.services.steering import (
     end_rental,
@@ -25,17 +25,36 @@ from rentals.services.steering import (
     start_rental,
     stop_rental,
 )
+from rentals.services.templating import (
+    add_version,
+    archive_template,
+    create_template,
+    document_of,
+    is_owner,
+    set_public,
+    startable_templates,
+    templates_page,
+    upsert_official_template,
+    version_of,
+    versions_of,
+    visible_template,
+)
 from rentals.services.timeline import timeline
 
 __all__ = [
+    "add_version",
+    "archive_template",
     "change_keys",
+    "create_template",
     "deadline_of",
     "describe",
+    "document_of",
     "end_rental",
     "enforce_limits",
     "explain",
     "fail_rental",
     "forget_failed_starts",
+    "is_owner",
     "lose_disk",
     "mark_gone",
     "mark_pulling",
@@ -51,11 +70,17 @@ __all__ = [
     "restart_rental",
     "resume_billing",
     "set_limits",
+    "set_public",
     "ssh_command",
     "start_rental",
+    "startable_templates",
     "stop_rental",
+    "templates_page",
     "timeline",
     "upsert_official_template",
     "use_up",
+    "version_of",
+    "versions_of",
+    "visible_template",
     "was_lost",
 ]

@@ -228,9 +228,9 @@ def rental_actions(rental: Rental) -> list[ActionOut]:
 
 def ssh_command(rental: Rental) -> str:
     """Return the one line that logs in."""
-    return f"ssh -p {ssh_port(rental)} root@{rental.ssh_host}"
+    return f"ssh -p {ssh_port(rental)} {rental.version.spec.ssh_user}@{rental.ssh_host}"
 
 
 def ssh_port(rental: Rental) -> int:
     """Return the public port of the rental's SSH."""
-    return int(rental.ports[str(rental.template.ssh_port)])
+    return int(rental.ports[str(rental.version.spec.ssh_port)])

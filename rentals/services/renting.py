@@ -19,13 +19,14 @@ from nodes import services as nodes
 from nodes.models import Allocation, Node, Offer
 from nodes.services.capacity import lock_rentable
 from rentals.machine import State
-from rentals.models import Quote, Rental, Template
+from rentals.models import Quote, Rental
 from rentals.services.brake import require_starts_left
+from rentals.services.fitting import require_disk, require_hardware
 from rentals.services.keys import chosen_keys
 from rentals.services.meters import hold_compute, hold_storage
 from rentals.services.moving import announce
+from rentals.services.templating import version_of
 
-MAX_DISK_GB = 100_000
 PIDS_PER_CORE = 1024
 
 
@@ -35,32 +36,34 @@ def quote_offer(
     actor: Actor,
     offer_id: uuid.UUID,
     template_id: uuid.UUID,
+    template_version: int | None = None,
     gpu_count: int | None = None,
     disk_gb: int | None = None,
 ) -> Quote:
     """Name the price of an offer for this size, honoured for `DC_QUOTE_SECONDS`.
 
-    `gpu_count` defaults to all free cards, `disk_gb` (GB) to the template's own. Raises NotFound
-    `offer_unknown`, `template_unknown`; Invalid `gpu_count`, `disk_gb`.
+    `template_version` defaults to the newest, `gpu_count` to all free cards, `disk_gb` (GB) to the
+    template's own. Raises NotFound `offer_unknown`, `template_unknown`, `template_version_unknown`;
+    Conflict `template_archived`; Invalid `gpu_count`, `disk_gb`, `hardware_too_small`.
     """
     actor.require("rental:create")
     offer = Offer.objects.filter(pk=offer_id, listed=True).first()
     if offer is None:
         raise NotFound("offer_unknown", "This offer is not listed now. Search again.")
-    template = Template.objects.filter(pk=template_id).first()
-    if template is None or template.owner_id not in {None, actor.user_id}:
-        raise NotFound("template_unknown", "There is no such template.")
+    version = version_of(actor=actor, template_id=template_id, number=template_version)
+    if version.template.archived_at is not None:
+        raise Conflict("template_archived", "This template has been put away. Choose another.")
     gpus = offer.gpu_free if gpu_count is None else gpu_count
     if not (1 <= gpus <= offer.gpu_free if offer.gpu_total else gpus == 0):
         raise Invalid("gpu_count", f"This machine has {offer.gpu_free} free GPUs now.")
-    disk = template.default_disk_gb if disk_gb is None else disk_gb
-    if not 1 <= disk <= min(offer.disk_gb, MAX_DISK_GB):
-        raise Invalid("disk_gb", f"Ask for 1 to {offer.disk_gb} GB on this machine.")
+    disk = version.spec.disk_gb if disk_gb is None else disk_gb
+    require_disk(offer, disk, version.spec)
+    require_hardware(offer, gpus, version.spec.minimum)
     now = clock.now()
     return Quote.objects.create(
         user_id=actor.user_id,
         offer=offer,
-        template=template,
+        version=version,
         gpu_count=gpus,
         disk_gb=disk,
         compute_rate=offer.compute_rate * max(gpus, 1),
@@ -95,24 +98,24 @@ def request_rental(
     quote = _valid_quote(actor, quote_id)
     keys = chosen_keys(actor, ssh_key_ids)
     node = lock_rentable(quote.offer.node_id)
-    workload_id = new_id()
+    workload_id, launch = new_id(), quote.version.spec
     workload = nodes.create_workload(
         actor=actor,
         node=node,
         subject_id=rental_id,
         spec={},
-        env=quote.template.env,
+        env=launch.env,
         workload_id=workload_id,
     )
     allocation = nodes.allocate(
         node=node, workload=workload, gpu_count=quote.gpu_count, disk_gb=quote.disk_gb
     )
-    container_ports = sorted({quote.template.ssh_port, *quote.template.ports})
+    container_ports = sorted({launch.ssh_port, *(port.port for port in launch.ports)})
     leases = nodes.lease_ports(workload=workload, container_ports=container_ports)
     ports = {str(inner): lease.port for inner, lease in leases.items()}
     workload.spec = _spec(quote, rental_id, keys, allocation, ports)
     workload.save(update_fields=["spec"])
-    server = leases[quote.template.ssh_port].server
+    server = leases[launch.ssh_port].server
     return _create_rental(
         actor, quote, rental_id, node, workload_id, keys, ports, server.public_host
     )
@@ -121,7 +124,7 @@ def request_rental(
 def _valid_quote(actor: Actor, quote_id: uuid.UUID) -> Quote:
     quote = (
         Quote.objects.lock()
-        .select_related("offer", "template")
+        .select_related("offer", "version__template")
         .filter(pk=quote_id, user_id=actor.user_id)
         .first()
     )
@@ -146,13 +149,15 @@ def _spec(
     ports: dict[str, int],
 ) -> dict[str, Any]:
     gpus = [row.gpu for row in allocation.gpus.select_related("gpu").order_by("gpu__index")]
-    memory = allocation.memory_mib
+    memory, launch = allocation.memory_mib, quote.version.spec
     return {
-        "image": quote.template.image,
+        "image": launch.image,
         "hostname": f"r-{str(rental_id)[:8]}",
-        "command": quote.template.command,
+        "entrypoint": launch.entrypoint,
+        "command": launch.command,
+        "start_script": launch.start_script,
         "ssh_keys": keys,
-        "ssh_port": quote.template.ssh_port,
+        "ssh_port": launch.ssh_port,
         "resource_limits": {
             "gpu_uuids": [gpu.uuid for gpu in gpus],
             "gpu_indices": [str(gpu.index) for gpu in gpus],
@@ -182,7 +187,7 @@ def _create_rental(
         id=rental_id,
         renter_id=actor.user_id,
         node=node,
-        template=quote.template,
+        version=quote.version,
         quote=quote,
         workload_id=workload_id,
         state=State.RESERVED.value,
@@ -217,15 +222,3 @@ def _record_reserved(actor: Actor, rental: Rental) -> None:
             "ports": rental.ports,
         },
     )
-
-
-@transaction.atomic
-def upsert_official_template(*, actor: Actor, slug: str, **fields: Any) -> Template:
-    """Make an official template exist with these fields (see models.Template)."""
-    actor.require("template:official")
-    template, _ = Template.objects.update_or_create(
-        slug=slug,
-        defaults={**fields, "owner": None},
-        create_defaults={**fields, "created_at": clock.now()},
-    )
-    return template

@@ -20,7 +20,7 @@ WAYS_OUT = {
     "urlopen",
 }
 INSIDE = {"services", "queries", "ledger", "models"}
-MAY_LOCK = {"models", "queries", "ledger", "outbox"}
+MAY_LOCK = {"models", "templates", "queries", "ledger", "outbox"}
 MAY_MOVE = {"moving", "listing", "models"}
 STATES = {"state", "status"}
 PLATFORM = {

@@ -36,10 +36,11 @@ def publish_exiting_image(site: Platform) -> str:
 
 def template(site: Platform, slug: str, image: str) -> str:
     """Make one more template, as staff would."""
+    document = {"slug": slug, "name": slug, "launch": {"image": image, "disk_gb": 1}}
     code = (
         "from accounts.actors import Actor; from rentals import services as s; "
-        f"s.upsert_official_template(actor=Actor.system(), slug={slug!r}, name={slug!r}, "
-        f"image={image!r}, ports=[], default_disk_gb=1)"
+        "from rentals.launch import read_document; s.upsert_official_template(actor=Actor.system(), "
+        f"document=read_document({document!r}))"
     )
     site.stack.manage("shell", "-v", "0", "-c", code)
     return slug

@@ -19,6 +19,7 @@ from marketplace.env import Mode
 from nodes import services as nodes
 from nodes.models import NodeKey
 from rentals import services as rentals
+from rentals.launch import read_document
 
 CAST: dict[str, dict[str, Any]] = {
     "alice": {"name": "Alice", "role": "RENT"},
@@ -53,12 +54,17 @@ class Command(BaseCommand):
         )
         rentals.upsert_official_template(
             actor=Actor.system(),
-            slug="debian-ssh",
-            name="Debian with SSH",
-            description="Debian 12 with an SSH server, Python and a small web page on port 8888.",
-            image=options["image"],
-            ports=[8888],
-            default_disk_gb=10,
+            document=read_document(
+                {
+                    "slug": "debian-ssh",
+                    "name": "Debian with SSH",
+                    "description": "Debian 12 with an SSH server, Python and a small web page on port 8888.",
+                    "launch": {
+                        "image": options["image"],
+                        "ports": [{"port": 8888, "label": "Web page", "kind": "http"}],
+                    },
+                }
+            ),
         )
         told: dict[str, Any] = {"users": users}
         if options["node_key"] or not NodeKey.objects.exists():
