@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
 from core.errors import Invalid
 
-FORMAT = "dcompute-template-1"
+FORMAT: Literal["dcompute-template-1"] = "dcompute-template-1"
 MAX_NAME, MAX_DESCRIPTION, MAX_README = 80, 400, 20_000
 MAX_IMAGE = 500
 MAX_WORDS, MAX_WORD_CHARS, MAX_WORDS_CHARS = 128, 8192, 16_384
@@ -37,6 +37,9 @@ SSH_USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 SLUG = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 # Names that reach for GPUs of others or hook the runtime; an agent would not pass them on.
 RESERVED_ENV = ("NVIDIA_", "LD_PRELOAD", "LD_LIBRARY_PATH")
+
+
+V = TypeVar("V")
 
 
 class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -127,7 +130,7 @@ def as_json(value: Document | Launch) -> dict[str, Any]:
     return built
 
 
-def _read(told: object, kind: type[Any]) -> Any:
+def _read(told: object, kind: type[V]) -> V:
     try:
         return msgspec.convert(told, kind, strict=True)
     except msgspec.ValidationError as error:

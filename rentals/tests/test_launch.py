@@ -188,7 +188,8 @@ def test_a_document_has_limits_too(part: dict[str, Any], code: str) -> None:
 
 
 def test_what_is_no_document_at_all_is_refused() -> None:
-    for told in (None, [], "x", 7, {}, {"name": "x", "launch": "debian"}):
+    nonsense: tuple[object, ...] = (None, [], "x", 7, {}, {"name": "x", "launch": "debian"})
+    for told in nonsense:
         with pytest.raises(Invalid) as refused:
             read_document(told)
         assert refused.value.code == "template_unreadable"

@@ -97,7 +97,8 @@ def test_a_version_never_changes_and_the_database_insists() -> None:
     assert whole["document"]["launch"]["command"] == ["two"]
     first = client.get(f"{ROOT}{template.pk}/versions/1/").json()["data"]
     assert first["document"]["launch"]["command"] == ["one"]
-    for change in ({"launch": {}}, {"name": "x"}):
+    changes: tuple[dict[str, Any], ...] = ({"launch": {}}, {"name": "x"})
+    for change in changes:
         with pytest.raises(IntegrityError, match="append-only"), transaction.atomic():
             TemplateVersion.objects.filter(template=template, number=1).update(**change)
     with pytest.raises(IntegrityError, match="append-only"), transaction.atomic():
