@@ -13,6 +13,7 @@ from django.db import connection
 
 import testenv
 from core import outbox
+from nodes.search import board
 
 GUARDED = (
     "audit_auditevent",
@@ -22,6 +23,7 @@ GUARDED = (
     "billing_month",
     "billing_monthlystatement",
     "billing_transfer",
+    "nodes_offer",
     "rentals_templateversion",
 )
 TIERS = ("system", "browser", "crash")
@@ -69,6 +71,12 @@ def _flush_in_spite_of_the_guards() -> None:
 def _no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     """Below the system tier nobody drains the outbox but the test itself (`drain`)."""
     monkeypatch.setattr(outbox, "_hints", [])
+
+
+@pytest.fixture(autouse=True)
+def _no_old_offers() -> None:
+    """What a test has taken back must not stay on the board of the search."""
+    board.forget()
 
 
 @pytest.fixture

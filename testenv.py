@@ -45,6 +45,8 @@ def _provide() -> None:
         "DC_TUNNEL_MASTER_KEY": secret,
         "DC_FRPS_TOKEN": secret,
         "DC_LOG_LEVEL": "WARNING",
+        # A search sees what the test has just written.
+        "DC_SEARCH_SECONDS": "0",
         "DC_TELEMETRY_FILE": str(HOME / f"telemetry-{os.environ[NUMBER]}.sqlite3"),
         "DJANGO_SETTINGS_MODULE": "marketplace.settings",
         # Playwright's loop would otherwise trip Django's guard against queries in async code.

@@ -1,11 +1,16 @@
-"""What belongs to the whole API rather than to one app: health, the OpenAPI document, the last refusals."""
+"""What is open to everyone: the search of offers; and what belongs to the whole API rather than to one app."""
 
 from __future__ import annotations
 
+import uuid
+from typing import Any
+
+import msgspec
 from django.db import connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views import defaults
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from drf_spectacular.views import SpectacularAPIView
 from rest_framework.permissions import AllowAny
 from rest_framework.renderers import JSONRenderer
@@ -14,8 +19,37 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from core.api import envelope
+from core.errors import Invalid, NotFound
+from nodes import queries
+from nodes.search import board
+from nodes.search.fields import FIELDS, Kind
+from nodes.search.query import LIMITS, Query, Sort, parse
+from nodes.search.rows import offer_out
 
 API = "/api/"
+ENDS = {Kind.NUMBER: ("", "_min", "_max"), Kind.TEXT: ("", "_not"), Kind.FLAG: ("",)}
+KINDS: dict[Kind, Any] = {Kind.NUMBER: OpenApiTypes.INT, Kind.FLAG: OpenApiTypes.BOOL}
+ASKED = [
+    OpenApiParameter(name, int, description=f"{low} to {high}")
+    for name, (low, high) in LIMITS.items()
+    if name != "limit"
+]
+PAGING = [
+    OpenApiParameter("limit", int, description="rows of a page, 1 to 200"),
+    OpenApiParameter("sort", str, enum=list(Sort)),
+    OpenApiParameter("after", str, description="`next` of the page before"),
+]
+FILTERS = [
+    OpenApiParameter(
+        f"{each.name}{end}",
+        OpenApiTypes.DECIMAL if each.name == "price_hourly" else KINDS.get(each.kind, str),
+        many=each.kind is Kind.TEXT,
+        description=" ".join(part for part in (each.unit, each.note) if part),
+    )
+    for each in FIELDS.values()
+    if each.kind in ENDS
+    for end in ENDS[each.kind]
+]
 
 
 class HealthView(APIView):
@@ -30,6 +64,41 @@ class HealthView(APIView):
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
         return Response({"live": True, "ready": True})
+
+
+class OfferSearchView(APIView):
+    """What can start now and fits: a page of it, how much there is of everything, and where the next page begins.
+
+    When nothing fits, `without` says how much would without each filter.
+    """
+
+    permission_classes = [AllowAny]
+
+    @extend_schema(
+        operation_id="offers_search",
+        parameters=[*ASKED, *PAGING, *FILTERS],
+        responses=OpenApiTypes.OBJECT,
+    )
+    def get(self, request: Request) -> HttpResponse:
+        query = parse(request.query_params.lists())
+        data = msgspec.Raw(board.search(query).json)
+        return HttpResponse(msgspec.json.encode(envelope(data)), content_type="application/json")
+
+
+class OfferView(APIView):
+    """One offer that is listed, at its price for what is asked."""
+
+    permission_classes = [AllowAny]
+
+    @extend_schema(operation_id="offers_read", parameters=ASKED, responses=OpenApiTypes.OBJECT)
+    def get(self, request: Request, offer_id: uuid.UUID) -> Response:
+        query = parse(request.query_params.lists())
+        if query != Query(gpus=query.gpus, disk_gb=query.disk_gb, hours=query.hours):
+            raise Invalid("filter_unknown", "One offer is asked for by `gpus`, `disk_gb`, `hours`.")
+        offer = queries.listed_offers().filter(pk=offer_id).first()
+        if offer is None:
+            raise NotFound("offer_unknown", "This offer is not listed now. Search again.")
+        return Response(offer_out(offer, query))
 
 
 class SchemaView(SpectacularAPIView):

@@ -92,6 +92,7 @@ class Environment(BaseSettings):
     pull_deadline_seconds: float = Field(1200, gt=0)
     start_deadline_seconds: float = Field(120, gt=0)
     stop_deadline_seconds: float = Field(60, gt=0)
+    search_seconds: float = Field(0.5, ge=0)
     outbox_sweep_seconds: float = Field(1, gt=0)
     reconcile_seconds: float = Field(5, gt=0)
     log_days: int = Field(30, ge=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from allauth.account.decorators import secure_admin_login
 from django.contrib import admin
-from django.urls import include, path
+from django.urls import URLPattern, URLResolver, include, path
 from drf_spectacular.views import SpectacularSwaggerView
 
 from marketplace import api, views
@@ -15,11 +15,13 @@ admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-a
 handler404 = api.not_found
 handler500 = api.server_error
 
-api_v1 = [
+api_v1: list[URLPattern | URLResolver] = [
     path("", include("accounts.api_urls")),
     path("", include("billing.api_urls")),
     path("", include("nodes.api_urls")),
     path("", include("rentals.api_urls")),
+    path("offers/", api.OfferSearchView.as_view(), name="api_offers"),
+    path("offers/<uuid:offer_id>/", api.OfferView.as_view(), name="api_offer"),
 ]
 
 urlpatterns = [

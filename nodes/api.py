@@ -18,37 +18,9 @@ from accounts.api import actor_from
 from core import clock, money
 from core.errors import Invalid, NotFound, Unauthenticated, Unavailable
 from hostagent.protocol import ProtocolError, read_join
-from nodes import queries, services, telemetry
+from nodes import services, telemetry
 from nodes.models import Node, NodeKey, Offer
 from nodes.presenting import hidden_out
-
-
-def offer_out(offer: Offer) -> dict[str, Any]:
-    """Return an offer as everybody may see it; prices per hour in decimal strings."""
-    return {
-        "id": str(offer.pk),
-        "node_name": offer.node.name,
-        "tier": offer.tier,
-        "gpu_model": offer.gpu_model,
-        "gpu_total": offer.gpu_total,
-        "gpu_free": offer.gpu_free,
-        "vram_mib": offer.vram_mib,
-        "cpu_cores": offer.cpu_cores,
-        "memory_mib": offer.memory_mib,
-        "disk_gb": offer.disk_gb,
-        "price": {
-            "compute_hourly": money.decimal_string(offer.compute_rate * money.SECONDS_PER_HOUR),
-            "per": "GPU" if offer.gpu_total else "machine",
-            "storage_gb_monthly": money.decimal_string(
-                offer.storage_gb_rate * money.SECONDS_PER_MONTH
-            ),
-        },
-        "region": offer.region,
-        "country": offer.country,
-        "isolation": offer.isolation,
-        "disk_limit": "native" if offer.disk_quota else "soft",
-        "simulated": offer.simulated,
-    }
 
 
 def node_out(node: Node) -> dict[str, Any]:
@@ -74,27 +46,6 @@ def node_out(node: Node) -> dict[str, Any]:
             ),
         },
     }
-
-
-class OfferListView(APIView):
-    """What can be rented now; open to everyone."""
-
-    permission_classes = [AllowAny]
-
-    @extend_schema(operation_id="offers_list", responses=OpenApiTypes.OBJECT)
-    def get(self, request: Request) -> Response:
-        return Response([offer_out(offer) for offer in queries.listed_offers()[:200]])
-
-
-class OfferView(APIView):
-    permission_classes = [AllowAny]
-
-    @extend_schema(operation_id="offers_read", responses=OpenApiTypes.OBJECT)
-    def get(self, request: Request, offer_id: uuid.UUID) -> Response:
-        offer = queries.listed_offers().filter(pk=offer_id).first()
-        if offer is None:
-            raise NotFound("offer_unknown", "This offer is not listed now. Search again.")
-        return Response(offer_out(offer))
 
 
 class NodeListView(APIView):

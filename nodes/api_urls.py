@@ -3,8 +3,6 @@ from django.urls import path
 from nodes import api
 
 urlpatterns = [
-    path("offers/", api.OfferListView.as_view(), name="api_offers"),
-    path("offers/<uuid:offer_id>/", api.OfferView.as_view(), name="api_offer"),
     path("nodes/", api.NodeListView.as_view(), name="api_nodes"),
     path("nodes/<uuid:node_id>/", api.NodeView.as_view(), name="api_node"),
     path("nodes/<uuid:node_id>/metrics/", api.NodeMetricsView.as_view(), name="api_node_metrics"),

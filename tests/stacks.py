@@ -102,7 +102,7 @@ class Platform:
 
     def quote(self, who: str = "alice", template: str = "debian-ssh") -> dict[str, Any]:
         """Wait for an offer and return its price for a template."""
-        offers = wait_for(lambda: self.get(who, "offers/"), seconds=30, what="an offer")
+        offers = wait_for(lambda: self.get(who, "offers/")["rows"], seconds=30, what="an offer")
         templates = {t["slug"]: t["id"] for t in self.get(who, "templates/")["rows"]}
         body = {"offer_id": offers[0]["id"], "template_id": templates[template]}
         answer = self.call(who, "POST", "quotes/", json=body)

@@ -134,7 +134,7 @@ class Walk:
         return str(added["id"])
 
     def _quote(self) -> dict[str, Any]:
-        offers = self.alice.get("/offers/")
+        offers = self.alice.get("/offers/")["rows"]
         if not offers:
             raise WalkFailed("nothing is offered")
         offer = offers[0]

@@ -19,7 +19,7 @@ from tests.stacks import Platform, wait_for
 def test_alice_rents_logs_in_stops_and_sees_a_bill_that_adds_up(site: Platform, page: Page) -> None:
     key = site.folder / "id"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
-    wait_for(lambda: site.get("alice", "offers/"), seconds=30, what="an offer")
+    wait_for(lambda: site.get("alice", "offers/")["rows"], seconds=30, what="an offer")
     sign_in(page, site, "alice")
 
     page.goto(f"{site.url}/ssh-keys/")

@@ -1,0 +1,151 @@
+"""The snapshot of this process: read once, then kept up with what has changed, and the answers given from it.
+
+A look at the database is at most `DC_SEARCH_SECONDS` old. It reads what was written by the oldest transaction that
+was open at the look before it, or by a younger one, so that nothing which commits late is missed (`nodes.triggers`).
+Ask outside of transactions: what one of them has written and takes back would stay on the board.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import msgspec
+from django.conf import settings
+from django.db import connection
+from django.db.models import BigIntegerField, Func
+
+from nodes.market import Offer
+from nodes.search import rows
+from nodes.search.columns import ROW, Snapshot
+from nodes.search.finding import count_fitting, find
+from nodes.search.query import Query
+
+CHUNK = 5000
+MOST_ANSWERS = 1000
+# While one thread looks, the others go on with what they have, for so long.
+PATIENCE_SECONDS = 5.0
+# Words of rows that have changed since are dropped by reading everything again, when they are so many.
+SPARE_WORDS = 100_000
+
+# No other transaction that is seen has had this id or a later one: such stamps are those of another cluster, from
+# which this one was restored.
+NEXT = Func(
+    template="greatest(pg_snapshot_xmax(pg_current_snapshot())::text::bigint,"
+    " pg_current_xact_id_if_assigned()::text::bigint + 1)",
+    output_field=BigIntegerField(),
+)
+
+
+@dataclass
+class Answer:
+    """What fits a question, how much of everything, and the rows of one page as everybody may see them.
+
+    When nothing fits, `without` says for each filter how much would without it, most first.
+    """
+
+    rows: list[dict[str, Any]]
+    next: str | None
+    total: int
+    facets: dict[str, list[dict[str, Any]]]
+    without: list[dict[str, Any]]
+
+    @cached_property
+    def json(self) -> bytes:
+        """The answer as the API gives it, made once."""
+        names = ("rows", "next", "total", "facets", "without")
+        return msgspec.json.encode({name: getattr(self, name) for name in names})
+
+
+@dataclass
+class Board:
+    """One process's snapshot, its age, and the answers given from it since it changed last."""
+
+    snapshot: Snapshot = field(default_factory=Snapshot)
+    _looked: float = float("-inf")
+    _floor: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    # Of one version of the snapshot.
+    _answers: tuple[int, dict[Query, Answer]] = field(default_factory=lambda: (0, {}))
+
+    def look(self) -> Snapshot:
+        """Return a snapshot that is fresh enough; whoever finds it too old reads what has changed."""
+        age = time.monotonic() - self._looked
+        if age < settings.DC.search_seconds:
+            return self.snapshot
+        if self._lock.acquire(blocking=age > PATIENCE_SECONDS):
+            try:
+                # Somebody may have looked while this thread waited.
+                if time.monotonic() - self._looked >= settings.DC.search_seconds:
+                    self._read()
+            finally:
+                self._lock.release()
+        return self.snapshot
+
+    def answer(self, query: Query) -> Answer:
+        """Return the answer to a question, which others may have asked since something changed."""
+        snapshot = self.look()
+        version, answers = self._answers
+        if version != snapshot.version or len(answers) > MOST_ANSWERS:
+            answers = {}
+            self._answers = (snapshot.version, answers)
+        answer = answers.get(query)
+        if answer is None:
+            answer = answers[query] = _answer(snapshot, query)
+        return answer
+
+    def _read(self) -> None:
+        began = time.monotonic()
+        if self.snapshot.words_held > SPARE_WORDS + 4 * self.snapshot.size:
+            self.snapshot, self._floor = Snapshot(), 0
+        with connection.cursor() as cursor:
+            # Before the rows: what is open now is read again next time.
+            cursor.execute("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
+            (floor,) = cursor.fetchone()
+        offers = Offer.objects.values_list(*ROW)
+        if self._floor:
+            changed = list(offers.filter(changed_seq__gte=self._floor, changed_seq__lt=NEXT))
+        else:
+            changed = list(offers.iterator(chunk_size=CHUNK))
+        self.snapshot = self.snapshot.applied(changed)
+        self._floor, self._looked = floor, began
+
+
+_board = Board()
+
+
+def look() -> Snapshot:
+    """Return this process's snapshot of all offers."""
+    return _board.look()
+
+
+def search(query: Query) -> Answer:
+    """Return what fits a question."""
+    return _board.answer(query)
+
+
+def forget() -> None:
+    """Begin again with nothing, as a new process would."""
+    global _board
+    _board = Board()
+
+
+def _answer(snapshot: Snapshot, query: Query) -> Answer:
+    found = find(snapshot, query)
+    facets = {
+        name: [{"value": word or None, "count": count} for word, count in words]
+        for name, words in found.facets.items()
+    }
+    page = rows.rows_out(snapshot, query, found.rows)
+    cursor = query.cursor(found.more) if found.more is not None else None
+    without = [] if found.total else _without(snapshot, query)
+    return Answer(page, cursor, found.total, facets, without)
+
+
+def _without(snapshot: Snapshot, query: Query) -> list[dict[str, Any]]:
+    names = [each.name for each in query.filters]
+    found = [(count_fitting(snapshot, query.without(name)), name) for name in names]
+    return [{"name": name, "total": total} for total, name in sorted(found, reverse=True) if total]

@@ -1,0 +1,135 @@
+"""All offers as columns of numbers in the memory of one process. Pure; `nodes.search.board` fills it.
+
+What is not known is -1, a text is the number of its word. A snapshot never changes: whoever applies changes gets
+another one that shares every column in which nothing has changed, so readers need no lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nodes.search.fields import FACETS, FLAGS, NUMBERS, TEXTS
+
+Array = NDArray[Any]
+NARROW = ("disk_gb", *NUMBERS, *FLAGS)
+WIDE = ("number", "compute_rate", "storage_gb_rate")
+THINGS = ("id", "node__name")
+# What a row is made of, in the order in which `applied` expects its values.
+ROW = (*WIDE, *NARROW, *TEXTS, *THINGS, "listed")
+# Worked out from a row: how many cards can start on it now (0: the machine, whole; -1: nothing) and the number of
+# the combination of its facets.
+ROOM, COMBINATION = "room", "combination"
+_versions = count(1)
+
+
+class Words:
+    """Words numbered from 0 in the order in which they were met; one is never forgotten, nor renumbered."""
+
+    def __init__(self) -> None:
+        self.words: list[Any] = []
+        self._numbers: dict[Any, int] = {}
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    def number(self, word: Any) -> int:
+        """Return the number of a word, a new one for a new word."""
+        number = self._numbers.get(word)
+        if number is None:
+            # The word is there before its number is, for readers who hold no lock.
+            self.words.append(word)
+            number = self._numbers[word] = len(self.words) - 1
+        return number
+
+    def known(self, words: Iterable[str]) -> list[int]:
+        """Return the numbers of those words that have been met."""
+        return [self._numbers[word] for word in words if word in self._numbers]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The first `size` places of each column; what lies behind belongs to a later snapshot."""
+
+    size: int = 0
+    version: int = 0
+    stored: Mapping[str, Array] = field(default_factory=dict)
+    words: Mapping[str, Words] = field(default_factory=lambda: {name: Words() for name in TEXTS})
+    combinations: Words = field(default_factory=Words)
+    # Facet -> the number of its word in each combination.
+    facets: Mapping[str, Array] = field(default_factory=dict)
+    places: dict[int, int] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> Array:
+        return self.stored[name][: self.size]
+
+    def applied(self, rows: Sequence[Sequence[Any]]) -> Snapshot:
+        """Return the snapshot after these rows (values as in `ROW`); itself when they bring nothing new.
+
+        Only one caller at a time may do this.
+        """
+        if not rows:
+            return self
+        fresh = self._columns(rows)
+        old = np.array([self.places.get(number, -1) for number in fresh["number"].tolist()])
+        added = int((old < 0).sum())
+        stored = {name: self._stored(name, values, old, added) for name, values in fresh.items()}
+        if not added and all(stored[name] is self.stored[name] for name in stored):
+            return self
+        for place, number in enumerate(fresh["number"][old < 0].tolist(), start=self.size):
+            self.places[number] = place
+        facets = self.facets
+        if not facets or len(self.combinations) != len(facets[FACETS[0]]):
+            table = np.array(self.combinations.words, np.int32)
+            facets = {name: table[:, i].copy() for i, name in enumerate(FACETS)}
+        return Snapshot(
+            size=self.size + added, version=next(_versions), stored=stored, words=self.words,
+            combinations=self.combinations, facets=facets, places=self.places,
+        )  # fmt: skip
+
+    def _columns(self, rows: Sequence[Sequence[Any]]) -> dict[str, Array]:
+        values = dict(zip(ROW, zip(*rows, strict=True), strict=True))
+        columns = {name: np.array(values[name], np.int64) for name in WIDE}
+        for name in NARROW:
+            known = [-1 if value is None else value for value in values[name]]
+            columns[name] = np.array(known, np.int32)
+        for name in TEXTS:
+            number = self.words[name].number
+            columns[name] = np.array([number(word) for word in values[name]], np.int32)
+        for name in THINGS:
+            columns[name] = np.array(values[name], object)
+        listed = np.array(values["listed"], bool)
+        free, total = columns["gpu_free"], columns["gpu_total"]
+        room = np.where(total == 0, 0, np.where(free > 0, free, -1))
+        columns[ROOM] = np.where(listed, room, -1).astype(np.int32)
+        number = self.combinations.number
+        facets = zip(*(columns[name].tolist() for name in FACETS), strict=True)
+        columns[COMBINATION] = np.array([number(each) for each in facets], np.intp)
+        return columns
+
+    def _stored(self, name: str, values: Array, old: Array, added: int) -> Array:
+        """Return the column with these values at their old places and new ones behind the last."""
+        column = self.stored.get(name)
+        known = old >= 0
+        if column is None or self.size + added > len(column):
+            grown = np.empty(max(1024, (self.size + added) * 5 // 4), values.dtype)
+            if column is not None:
+                grown[: self.size] = column[: self.size]
+                grown[old[known]] = values[known]
+            column = grown
+        elif known.any() and (column[old[known]] != values[known]).any():
+            column = column.copy()
+            column[old[known]] = values[known]
+        if added:
+            column[self.size : self.size + added] = values[~known]
+        return column
+
+    @property
+    def words_held(self) -> int:
+        """How many words are remembered, of which some may be of no row any more."""
+        return sum(len(words) for words in self.words.values()) + len(self.combinations)
