@@ -46,6 +46,7 @@ GRACE_FOR_UNKNOWN_SECONDS = 10.0
 ENGINE_PAUSE_SECONDS = 1.0
 NETWORK_RULES_SECONDS = 15.0
 CACHE_SECONDS = 60.0
+BEATS_A_READING = 3
 
 
 class Agent:
@@ -82,6 +83,7 @@ class Agent:
             group.create_task(self._watch_deaths())
             group.create_task(self._keep_network_rules())
             group.create_task(self._tell_cache())
+            group.create_task(self._read_loads())
 
     async def _keep_network_rules(self) -> None:
         """Load the rules now and again and again: a restart of the host's own firewall flushes them."""
@@ -91,6 +93,12 @@ class Agent:
             except (netpol.NetworkPolicyError, OSError) as error:
                 log.error("network rules: %s", error)
             await asyncio.sleep(NETWORK_RULES_SECONDS)
+
+    async def _read_loads(self) -> None:
+        while True:
+            await asyncio.sleep(self.heartbeat_seconds * BEATS_A_READING)
+            for workload in list(self.workloads.values()):
+                await workload.read_load()
 
     async def _prepare(self) -> None:
         limits = await self._wait_for_engine()

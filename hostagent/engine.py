@@ -26,6 +26,7 @@ from docker.errors import (
 from requests.exceptions import RequestException
 
 from hostagent.hardware import has_disk_quota
+from hostagent.load import Usage
 from hostagent.netpol import BRIDGE_PREFIX
 from hostagent.planner import Container
 from hostagent.protocol import MAX_LOG_CHARS, ContainerSpec, PullRecord
@@ -35,6 +36,7 @@ OUR_NAME = re.compile(r"/dc-[0-9a-f-]{36}-g[1-9][0-9]{0,8}")
 POOL = ipaddress.ip_network("10.213.0.0/16")
 SUBNET_BITS = 28
 LOG_LINES = 1000
+EXEC_POLL_SECONDS = 0.2
 MAX_MESSAGE_CHARS = 2000
 DOWNLOADING = frozenset({"Downloading", "Verifying Checksum", "Download complete"})
 Progress = Callable[[int, int | None], None]
@@ -268,6 +270,30 @@ class Engine:
             self.api.stop(name, timeout=timeout)
         except NotFound:
             return
+
+    @_calls
+    def run_inside(self, name: str, command: str, timeout: int) -> int | None:
+        """Run a shell command in a running container; return its exit status, None after `timeout` s."""
+        made = self.api.exec_create(name, ["sh", "-c", command], stdout=False, stderr=False)
+        self.api.exec_start(made["Id"], detach=True)
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            state = self.api.exec_inspect(made["Id"])
+            if not state["Running"] and state["ExitCode"] is not None:
+                return int(state["ExitCode"])
+            time.sleep(EXEC_POLL_SECONDS)
+        return None
+
+    @_calls
+    def usage(self, name: str) -> Usage:
+        """Return what a container has used since it was started."""
+        seen = self.api.stats(name, stream=False, one_shot=True)
+        networks = (seen.get("networks") or {}).values()
+        return Usage(
+            at=time.monotonic(),
+            cpu_seconds=seen["cpu_stats"]["cpu_usage"]["total_usage"] / 1e9,
+            sent_bytes=sum(int(network.get("tx_bytes", 0)) for network in networks),
+        )
 
     @_calls
     def log_tail(self, name: str) -> str:

@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import shutil
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -166,6 +167,17 @@ def metrics(storage: Path) -> Metrics:
         net_rx_bytes=network.bytes_recv,
         net_tx_bytes=network.bytes_sent,
     )
+
+
+def card_use(uuids: Sequence[str]) -> list[float | None]:
+    """Return how busy each of these cards is, in percent; None for one that does not tell."""
+    _count_cards()
+    uses = []
+    for uuid in uuids:
+        handle = _ask(pynvml.nvmlDeviceGetHandleByUUID, uuid)
+        use = None if handle is None else _ask(pynvml.nvmlDeviceGetUtilizationRates, handle)
+        uses.append(None if use is None else float(use.gpu))
+    return uses
 
 
 def _card_metrics(index: int) -> dict[str, Any]:

@@ -23,6 +23,8 @@ class _Kept(msgspec.Struct):
     stopped: list[str] = []
     failed: dict[str, tuple[int, str, str]] = {}
     restarts: dict[str, int] = {}
+    checkpoints: dict[str, int] = {}
+    sent: dict[str, int] = {}
 
 
 class Journal:
@@ -30,7 +32,7 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._data: dict[str, Any] = {"stopped": [], "failed": {}, "restarts": {}}
+        self._data: dict[str, Any] = msgspec.structs.asdict(_Kept())
         if path.exists():
             try:
                 self._data.update(
@@ -75,6 +77,24 @@ class Journal:
         """Return how many of the wished restarts this container has had."""
         return int(self._data["restarts"].get(workload_id, 0))
 
+    def note_checkpoint(self, workload_id: str, serial: int) -> None:
+        """Remember that a checkpoint command is about to run: it runs once at most."""
+        self._data["checkpoints"][workload_id] = serial
+        self._write()
+
+    def checkpoint(self, workload_id: str) -> int:
+        """Return the number of the last checkpoint command that was begun."""
+        return int(self._data["checkpoints"].get(workload_id, 0))
+
+    def note_sent(self, workload_id: str, sent_bytes: int) -> None:
+        """Remember what a container has sent; the engine counts anew with every start."""
+        self._data["sent"][workload_id] = sent_bytes
+        self._write()
+
+    def sent(self, workload_id: str) -> int:
+        """Return what a container had sent when it was noted last, in bytes."""
+        return int(self._data["sent"].get(workload_id, 0))
+
     def note_failure(self, workload_id: str, generation: int, code: str, message: str) -> None:
         """Remember that this incarnation has failed and is not tried again."""
         self._data["failed"][workload_id] = [generation, code, message]
@@ -93,6 +113,7 @@ class Journal:
     def forget(self, workload_id: str) -> None:
         """Nothing of this workload is left."""
         self._data["failed"].pop(workload_id, None)
-        self._data["restarts"].pop(workload_id, None)
+        for kept in ("restarts", "checkpoints", "sent"):
+            self._data[kept].pop(workload_id, None)
         self.forget_stop(workload_id)
         self._write()

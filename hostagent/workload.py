@@ -20,6 +20,7 @@ from hostagent import spec as specs
 from hostagent.engine import Engine, EngineAway, EngineError, PullCancelled, bridge_name
 from hostagent.identity import rewrite, write_private
 from hostagent.images import Images
+from hostagent.inside import Inside
 from hostagent.journal import Journal
 from hostagent.planner import Action, Container, Facts, Wish, plan
 from hostagent.protocol import (
@@ -72,6 +73,7 @@ class Workload:
         self._reposts = 0
         self._address = ""
         self.left = asyncio.Event()
+        self.inside = Inside(self.id, site.engine, site.journal, self.wake)
 
     @property
     def name(self) -> str:
@@ -141,6 +143,8 @@ class Workload:
         while True:
             facts, state = await self._look()
             await asyncio.to_thread(self._hand_over_keys)
+            if self.spec and facts.container is Container.RUNNING:
+                self.inside.save_if_due(self.name, self.spec.checkpoint)
             action = plan(self.wish, facts)
             if action is Action.NOTHING:
                 self._report_rest(facts)
@@ -152,6 +156,11 @@ class Workload:
                 return TICK_SECONDS
             if not await self._do(action):
                 return self._repost_pause()
+
+    async def read_load(self) -> None:
+        """Look at how busy a running container is."""
+        if self.spec and self.reported and self.reported.state is WorkloadState.RUNNING:
+            await self.inside.read_load(self.name, self.spec)
 
     async def _look(self) -> tuple[Facts, dict[str, Any]]:
         engine = self.site.engine
@@ -354,6 +363,9 @@ class Workload:
             state=state,
             degraded=specs.degraded(self.spec, self.site.limits) if self.spec else [],
             restarts=self.site.journal.restarts(self.id),
+            checkpoint=self.inside.checkpoint,
+            idle=state is WorkloadState.RUNNING and self.inside.load.idle,
+            sent_bytes=self.inside.load.sent_bytes,
             **more,
         )
         if seen != self.reported or logs:

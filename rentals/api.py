@@ -135,10 +135,11 @@ class LimitsIn(serializers.Serializer[Any]):
     spend_cap = serializers.DecimalField(
         max_digits=16, decimal_places=9, allow_null=True, min_value=0
     )
+    idle_minutes = serializers.IntegerField(required=False, default=None, allow_null=True)
 
 
 class RentalLimitsView(APIView):
-    """When it stops by itself, its disk kept: at an instant, or at a sum. null means never."""
+    """When it stops by itself, its disk kept: at an instant, at a sum, or when idle. null means never."""
 
     @extend_schema(request=LimitsIn, responses=OpenApiTypes.OBJECT)
     def put(self, request: Request, rental_id: uuid.UUID) -> Response:
@@ -150,6 +151,44 @@ class RentalLimitsView(APIView):
             rental_id=rental_id,
             ends_at=body.validated_data["ends_at"],
             spend_cap=None if cap is None else money.nano_from_decimal(cap),
+            idle_minutes=body.validated_data["idle_minutes"],
+        )
+        return Response(rental_out(_mine(request, rental_id)))
+
+
+class ExtendIn(serializers.Serializer[Any]):
+    hours = serializers.DecimalField(max_digits=8, decimal_places=4, min_value=0)
+
+
+class RentalExtendView(APIView):
+    """Put its end date off by some hours; the other limits stay."""
+
+    @extend_schema(request=ExtendIn, responses=OpenApiTypes.OBJECT)
+    def post(self, request: Request, rental_id: uuid.UUID) -> Response:
+        body = ExtendIn(data=request.data)
+        body.is_valid(raise_exception=True)
+        services.extend_rental(
+            actor=actor_from(request),
+            rental_id=rental_id,
+            seconds=int(body.validated_data["hours"] * money.SECONDS_PER_HOUR),
+        )
+        return Response(rental_out(_mine(request, rental_id)))
+
+
+class CheckpointIn(serializers.Serializer[Any]):
+    command = serializers.CharField(allow_blank=True, max_length=1000)
+    seconds = serializers.IntegerField(required=False, default=60, min_value=1, max_value=600)
+
+
+class RentalCheckpointView(APIView):
+    """A shell command that runs inside before the platform stops it; an empty one: none."""
+
+    @extend_schema(request=CheckpointIn, responses=OpenApiTypes.OBJECT)
+    def put(self, request: Request, rental_id: uuid.UUID) -> Response:
+        body = CheckpointIn(data=request.data)
+        body.is_valid(raise_exception=True)
+        services.set_checkpoint(
+            actor=actor_from(request), rental_id=rental_id, **body.validated_data
         )
         return Response(rental_out(_mine(request, rental_id)))
 

@@ -51,6 +51,16 @@ urlpatterns = [
         name="api_rental_limits",
     ),
     path(
+        "rentals/<uuid:rental_id>/extend/",
+        api.RentalExtendView.as_view(),
+        name="api_rental_extend",
+    ),
+    path(
+        "rentals/<uuid:rental_id>/checkpoint/",
+        api.RentalCheckpointView.as_view(),
+        name="api_rental_checkpoint",
+    ),
+    path(
         "rentals/<uuid:rental_id>/stop/",
         api.RentalActionView.as_view(verb=services.stop_rental),
         name="api_rental_stop",

@@ -57,6 +57,12 @@ class RentalQuerySet(models.QuerySet["Rental"]):
         """Rentals that this actor may steer."""
         return self if actor.is_staff else self.filter(renter_id=actor.user_id)
 
+    def with_plans(self) -> Self:
+        """Running rentals that may have to be stopped, or warned, at an instant known in advance."""
+        planned = Q(ends_at__isnull=False) | Q(spend_cap__isnull=False)
+        planned |= Q(idle_minutes__isnull=False) | ~Q(checkpoint_command="")
+        return self.filter(planned, state=State.RUNNING.value)
+
     def lock(self) -> Self:
         return self.select_for_update(no_key=True, of=("self",)).order_by("pk")
 
@@ -103,6 +109,13 @@ class Rental(models.Model):
     ends_at = models.DateTimeField(null=True, blank=True)
     spend_cap = models.BigIntegerField(null=True, blank=True)
     cap_warned_at = models.DateTimeField(null=True, blank=True)
+    # Stopped after so many minutes of doing next to nothing; since when it does.
+    idle_minutes = models.PositiveSmallIntegerField(null=True, blank=True)
+    idle_since = models.DateTimeField(null=True, blank=True)
+    # Run inside before the platform stops it; when it was told to run for the stop that is planned now.
+    checkpoint_command = models.CharField(max_length=1000, blank=True, default="")
+    checkpoint_seconds = models.PositiveSmallIntegerField(default=60)
+    checkpointed_at = models.DateTimeField(null=True, blank=True)
     unreachable_since = models.DateTimeField(null=True, blank=True)
     ended_at = models.DateTimeField(null=True, blank=True)
     # {party, code, message, fault, refund}: why it stopped or ended.

@@ -82,6 +82,13 @@ def rental_out(rental: Rental) -> dict[str, Any]:
         "phase_deadline": services.deadline_of(rental),
         "ends_at": rental.ends_at,
         "spend_cap": None if rental.spend_cap is None else money.decimal_string(rental.spend_cap),
+        "idle_minutes": rental.idle_minutes,
+        "idle_since": rental.idle_since,
+        "checkpoint": {
+            "command": rental.checkpoint_command,
+            "seconds": rental.checkpoint_seconds,
+        },
+        "sent_bytes": services.sent_bytes(rental),
         "running_since": rental.running_since,
         "unreachable_since": rental.unreachable_since,
         "ended_at": rental.ended_at,

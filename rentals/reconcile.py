@@ -6,11 +6,13 @@ line: every step is one guarded transaction, and the next run finds the next ste
 
 from __future__ import annotations
 
+import datetime as dt
 import logging
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from django.conf import settings
 from django.db import DatabaseError
 
 from accounts.actors import Actor
@@ -33,6 +35,8 @@ SSH_PATIENCE_SECONDS = 4.0
 SSH_GLANCE_SECONDS = 0.3
 # How long frps may go on refusing an address, say because something else there has the port.
 ADDRESS_PATIENCE_SECONDS = 10.0
+# An agent says that a container is idle when it has been so for this many beats, about a minute.
+IDLE_NEWS_BEATS = 12
 
 
 def advance_workload(workload_id: uuid.UUID) -> None:
@@ -118,6 +122,8 @@ def _watch(rental: Rental, workload: Workload) -> None:
     if _is_seen_running(rental, workload):
         seen = clock.to_epoch(workload.observed_at or clock.now())
         services.resume_billing(actor=Actor.system(), rental_id=rental.pk, at=seen)
+    elif workload.observed_state == WorkloadState.RUNNING:
+        _note_idle(rental, workload)
     elif workload.observed_state == WorkloadState.FAILED:
         _fail(rental, workload)
     elif workload.observed_state == WorkloadState.ABSENT:
@@ -128,6 +134,15 @@ def _watch(rental: Rental, workload: Workload) -> None:
             message=f"{rental.node.name} removed the container.",
             at=clock.to_epoch(workload.observed_at) if workload.observed_at else None,
         )
+
+
+def _note_idle(rental: Rental, workload: Workload) -> None:
+    since = None
+    if workload.observed.get("idle"):
+        age = dt.timedelta(seconds=IDLE_NEWS_BEATS * settings.DC.heartbeat_seconds)
+        since = (workload.observed_at or clock.now()) - age
+    if (since is None) != (rental.idle_since is None):
+        services.note_idle(rental_id=rental.pk, since=since)
 
 
 def _go_down(rental: Rental, workload: Workload) -> None:
@@ -228,8 +243,7 @@ def _on(node_id: uuid.UUID) -> RentalQuerySet:
 
 
 def enforce_limits() -> None:
-    """Stop what has reached the end or the cap that its renter set, at exactly that second."""
-    limited = Rental.objects.filter(state=State.RUNNING.value).exclude(ends_at=None, spend_cap=None)
-    for rental_id in list(limited.values_list("pk", flat=True)):
+    """Stop what has reached the end, the cap or the idleness that its renter set, at exactly that second."""
+    for rental_id in list(Rental.objects.with_plans().values_list("pk", flat=True)):
         with _each_for_itself(rental_id):
             services.enforce_limits(actor=Actor.system(), rental_id=rental_id)

@@ -10,5 +10,7 @@ urlpatterns = [
     path("rentals/<uuid:rental_id>/bill/", views.rental_bill, name="rental_bill"),
     path("rentals/<uuid:rental_id>/keys/", views.rental_keys, name="rental_keys"),
     path("rentals/<uuid:rental_id>/limits/", views.rental_limits, name="rental_limits"),
+    path("rentals/<uuid:rental_id>/checkpoint/", views.rental_checkpoint, name="rental_checkpoint"),
+    path("rentals/<uuid:rental_id>/extend/", views.rental_extend, name="rental_extend"),
     path("rentals/<uuid:rental_id>/<slug:action>/", views.rental_action, name="rental_action"),
 ]

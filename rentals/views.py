@@ -21,7 +21,7 @@ from core.errors import Invalid, NotFound
 from core.ids import new_id
 from nodes import services as nodes
 from rentals import services
-from rentals.forms import LimitsForm
+from rentals.forms import CheckpointForm, LimitsForm
 from rentals.models import Quote, Rental
 from rentals.presenting import bill_out
 from rentals.services.presenting import price_out
@@ -106,7 +106,16 @@ def _forms(request: HttpRequest, rental: Rental) -> dict[str, Any]:
     """What can be changed, apart from the part of the page that is fetched again while one types."""
     keys = accounts.ssh_keys_of(actor=actor_of_request(request))
     chosen = [{"key": key, "on": key.public_key in rental.ssh_keys} for key in keys]
-    return {"form": LimitsForm(), "keys": chosen}
+    limits = LimitsForm(
+        initial={
+            "spend_cap": rental.spend_cap and money.decimal_string(rental.spend_cap),
+            "idle_minutes": rental.idle_minutes,
+        }
+    )
+    checkpoint = CheckpointForm(
+        initial={"command": rental.checkpoint_command, "seconds": rental.checkpoint_seconds}
+    )
+    return {"form": limits, "checkpoint": checkpoint, "keys": chosen}
 
 
 @login_required
@@ -142,15 +151,52 @@ def rental_action(request: HttpRequest, rental_id: uuid.UUID, action: str) -> Ht
 @require_POST
 def rental_limits(request: HttpRequest, rental_id: uuid.UUID) -> HttpResponse:
     """Say when the rental stops by itself."""
+    actor = actor_of_request(request)
     form = LimitsForm(request.POST)
     if not form.is_valid():
-        raise Invalid("limits_unreadable", "Hours and dollars are numbers from 0 up, or empty.")
-    hours, cap = form.cleaned_data["hours"], form.cleaned_data["spend_cap"]
+        raise Invalid("limits_unreadable", "Hours, dollars and minutes are numbers, or empty.")
+    asked = form.cleaned_data
+    hours, cap = asked["hours"], asked["spend_cap"]
+    ends_at = None if asked["no_end"] else _mine(actor, rental_id).ends_at
+    if hours is not None:
+        ends_at = clock.now() + dt.timedelta(hours=float(hours))
     services.set_limits(
+        actor=actor,
+        rental_id=rental_id,
+        ends_at=ends_at,
+        spend_cap=None if cap is None else money.nano_from_decimal(cap),
+        idle_minutes=asked["idle_minutes"],
+    )
+    return redirect("rental", rental_id)
+
+
+@login_required
+@require_POST
+def rental_extend(request: HttpRequest, rental_id: uuid.UUID) -> HttpResponse:
+    """Put the end date off by as many hours as the button says."""
+    hours = request.POST.get("hours", "")
+    if hours not in {"1", "24"}:
+        raise Invalid("hours_unreadable", "Extend by 1 or by 24 hours, or set another end.")
+    services.extend_rental(
         actor=actor_of_request(request),
         rental_id=rental_id,
-        ends_at=None if hours is None else clock.now() + dt.timedelta(hours=float(hours)),
-        spend_cap=None if cap is None else money.nano_from_decimal(cap),
+        seconds=int(hours) * money.SECONDS_PER_HOUR,
+    )
+    return redirect("rental", rental_id)
+
+
+@login_required
+@require_POST
+def rental_checkpoint(request: HttpRequest, rental_id: uuid.UUID) -> HttpResponse:
+    """Say what runs inside before the platform stops it."""
+    form = CheckpointForm(request.POST)
+    if not form.is_valid():
+        raise Invalid("checkpoint_range", "A command has up to 1000 characters and 1 to 600 s.")
+    services.set_checkpoint(
+        actor=actor_of_request(request),
+        rental_id=rental_id,
+        command=form.cleaned_data["command"],
+        seconds=form.cleaned_data["seconds"],
     )
     return redirect("rental", rental_id)
 

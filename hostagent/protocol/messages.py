@@ -152,6 +152,13 @@ class ImageCache(Value, kw_only=True):
     pulls: Annotated[list[PullRecord], Meta(max_length=MAX_PULLS)] = []
 
 
+class CheckpointDone(Value, kw_only=True):
+    """How a checkpoint command ended; `exit_code` is None when its time was over first."""
+
+    serial: Count
+    exit_code: ExitCode | None
+
+
 class WorkloadReport(Value, kw_only=True):
     """What is true of one workload on the machine now."""
 
@@ -169,6 +176,10 @@ class WorkloadReport(Value, kw_only=True):
     degraded: Annotated[list[Short], Meta(max_length=50)] = []
     # How many of the wished restarts this container has had.
     restarts: Count = 0
+    checkpoint: CheckpointDone | None = None
+    # Whether its CPU and cards have done next to nothing for a minute; what it has sent, in big steps.
+    idle: bool = False
+    sent_bytes: Count = 0
     # Told once, when the container has ended or is about to be removed.
     logs: LogTail = ""
 
@@ -201,6 +212,14 @@ class ResourceLimits(Value, kw_only=True):
     pids: Count
 
 
+class Checkpoint(Value, kw_only=True):
+    """A command to run once inside the running container, at most `timeout_s` long, before a stop."""
+
+    serial: Count
+    command: Annotated[str, Meta(min_length=1, max_length=1000)]
+    timeout_s: Annotated[int, Meta(ge=1, le=600)]
+
+
 class ContainerSpec(Value, kw_only=True):
     """The whole picture of one workload's container."""
 
@@ -220,6 +239,7 @@ class ContainerSpec(Value, kw_only=True):
     stop_timeout_s: Count = 10
     # Rises with every restart that is wished: the same container, stopped and started once for each.
     restarts: Count = 0
+    checkpoint: Checkpoint | None = None
 
 
 class Hello(Message, kw_only=True, tag="hello"):

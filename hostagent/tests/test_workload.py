@@ -5,16 +5,24 @@ from __future__ import annotations
 import asyncio
 import errno
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from hostagent import netpol, tunnel
 from hostagent.engine import Engine
 from hostagent.images import Images
 from hostagent.journal import Journal
-from hostagent.protocol import DesiredWorkload, WorkloadReport, WorkloadState
+from hostagent.protocol import (
+    Checkpoint,
+    CheckpointDone,
+    ContainerSpec,
+    DesiredWorkload,
+    WorkloadReport,
+    WorkloadState,
+)
 from hostagent.tests.border import Border, serving
 from hostagent.tests.test_spec import ROOMY, SPEC
 from hostagent.tunnel import Tunnels
@@ -46,12 +54,20 @@ def site(folder: Path, border: Border, reports: list[WorkloadReport]) -> Site:
 
 
 async def reported(
-    workload: Workload, reports: list[WorkloadReport], state: WorkloadState
+    workload: Workload,
+    reports: list[WorkloadReport],
+    state: WorkloadState | None = None,
+    *,
+    done: Callable[[WorkloadReport], object] = lambda report: True,
 ) -> WorkloadReport:
-    """Let a workload act until it reports this state."""
+    """Let a workload act until it reports this state, or something that is `done`."""
     task = asyncio.get_running_loop().create_task(workload.run())
+
+    def there() -> bool:
+        return bool(reports and state in {None, reports[-1].state} and done(reports[-1]))
+
     async with asyncio.timeout(10):
-        while not reports or reports[-1].state is not state:  # its own thread acts
+        while not there():  # its own thread acts
             assert not task.done() or state is WorkloadState.ABSENT, task
             await asyncio.sleep(0.01)
     task.cancel()
@@ -108,12 +124,86 @@ async def test_an_answer_that_nobody_thought_of_does_not_end_the_following_of_a_
     await reported(workload, reports, WorkloadState.STOPPED)
 
 
+async def test_a_checkpoint_command_runs_once_and_how_it_ended_is_told(
+    dockerd: Border, tmp_path: Path
+) -> None:
+    running(dockerd, tmp_path)
+    dockerd.answers[f"POST /containers/{NAME}/exec"] = (201, {"Id": "e1"})
+    dockerd.answers["POST /exec/e1/start"] = (200, "")
+    dockerd.answers["GET /exec/e1/json"] = (200, {"Running": False, "ExitCode": 3})
+    reports: list[WorkloadReport] = []
+    there = site(tmp_path, dockerd, reports)
+    spec = msgspec.structs.replace(
+        SPEC, proxy_port_mapping={}, checkpoint=Checkpoint(serial=1, command="save", timeout_s=5)
+    )
+    await reported(Workload(there, wish("running", spec)), reports, done=lambda r: r.checkpoint)
+    assert reports[-1].checkpoint == CheckpointDone(serial=1, exit_code=3)
+    [(_, asked)] = [row for row in dockerd.asked if row[0].endswith(f"{NAME}/exec")]
+    assert asked["Cmd"] == ["sh", "-c", "save"]
+    # Another agent on the same folder: the command is not run twice.
+    there = site(tmp_path, dockerd, reports)
+    await reported(Workload(there, wish("running", spec)), reports, WorkloadState.RUNNING)
+    assert len([row for row in dockerd.asked if row[0].endswith(f"{NAME}/exec")]) == 1
+
+
+async def test_a_checkpoint_command_that_the_engine_refuses_is_told_as_failed(
+    dockerd: Border, tmp_path: Path
+) -> None:
+    running(dockerd, tmp_path)
+    dockerd.answers[f"POST /containers/{NAME}/exec"] = (409, {"message": "is paused"})
+    reports: list[WorkloadReport] = []
+    spec = msgspec.structs.replace(
+        SPEC, proxy_port_mapping={}, checkpoint=Checkpoint(serial=1, command="save", timeout_s=5)
+    )
+    workload = Workload(site(tmp_path, dockerd, reports), wish("running", spec))
+    await reported(workload, reports, done=lambda r: r.checkpoint)
+    assert reports[-1].checkpoint == CheckpointDone(serial=1, exit_code=-1)
+
+
+async def test_idleness_and_traffic_are_read_from_the_engine_and_told(
+    dockerd: Border, tmp_path: Path
+) -> None:
+    running(dockerd, tmp_path)
+    reports: list[WorkloadReport] = []
+    there = site(tmp_path, dockerd, reports)
+    spec = msgspec.structs.replace(
+        SPEC,
+        proxy_port_mapping={},
+        resource_limits=msgspec.structs.replace(SPEC.resource_limits, gpu_uuids=[]),
+    )
+    workload = Workload(there, wish("running", spec))
+    await workload.read_load()
+    assert dockerd.calls() == []
+    await reported(workload, reports, WorkloadState.RUNNING)
+    for sent in (0, 70_000_000, 70_000_001, 70_000_002, 70_000_003):
+        stats = {"cpu_stats": {"cpu_usage": {"total_usage": 0}}}
+        stats["networks"] = {"eth0": {"tx_bytes": sent}}
+        dockerd.answers[f"GET /containers/{NAME}/stats"] = (200, stats)
+        await workload.read_load()
+    await reported(workload, reports, done=lambda r: r.idle)
+    assert (reports[-1].idle, reports[-1].sent_bytes) == (True, 64_000_000)
+    assert there.journal.sent(ID) == 64_000_000
+    dockerd.answers[f"GET /containers/{NAME}/stats"] = (500, {"message": "no"})
+    await workload.read_load()
+    assert workload.inside.load.idle
+
+
+def running(dockerd: Border, folder: Path) -> None:
+    """A container that runs and an frpc that has nothing to open."""
+    stopping(dockerd, folder)
+    dockerd.answers[f"GET /containers/{NAME}/json"] = (
+        200,
+        {"State": {"Running": True, "Status": "running"}},
+    )
+    dockerd.answers["GET /api/status"] = (200, {})
+
+
 EXITED = {"State": {"Running": False, "Status": "exited", "ExitCode": 0}}
 
 
-def wish(state: str) -> DesiredWorkload:
+def wish(state: str, spec: ContainerSpec = SPEC) -> DesiredWorkload:
     return DesiredWorkload(
-        workload_id=ID, workload_generation=1, rental_id="r", state=state, spec=SPEC
+        workload_id=ID, workload_generation=1, rental_id="r", state=state, spec=spec
     )
 
 

@@ -24,6 +24,7 @@ from nodes.services.sessions import (
 )
 from nodes.services.tunnels import admit_login, admit_proxy, tunnel_settings
 from nodes.services.workloads import (
+    checkpoint_workload,
     create_workload,
     forget_logs,
     has_restarted,
@@ -42,6 +43,7 @@ __all__ = [
     "admit_proxy",
     "allocate",
     "authenticate_node_key",
+    "checkpoint_workload",
     "close_session",
     "create_node_key",
     "create_workload",

@@ -113,6 +113,17 @@ def restart_workload(*, actor: Actor, workload_id: uuid.UUID) -> Workload:
     return workload
 
 
+def checkpoint_workload(
+    *, actor: Actor, workload_id: uuid.UUID, command: str, seconds: int
+) -> None:
+    """Run a command once inside a running container, at most `seconds` long. Locks node, workload."""
+    _, workload = _locked(workload_id)
+    serial = (workload.spec.get("checkpoint") or {}).get("serial", 0) + 1
+    wanted = {"serial": serial, "command": command, "timeout_s": seconds}
+    workload.spec = {**workload.spec, "checkpoint": wanted}
+    _tell(actor, workload, "workload.checkpoint", {"serial": serial, "seconds": seconds})
+
+
 def has_restarted(workload: Workload) -> bool:
     """Whether the container that the agent saw has had every restart that was wished."""
     return int(workload.observed.get("restarts", 0)) >= int(workload.spec.get("restarts", 0))
@@ -208,6 +219,14 @@ def _record_one(node: Node, workload: Workload, report: WorkloadReport) -> None:
         return
     changed = report.state.value != workload.observed_state
     had_run = workload.observed_state not in UP_TO_RUNNING
+    if report.checkpoint is not None and seen["checkpoint"] != workload.observed.get("checkpoint"):
+        audit.record(
+            actor=Actor.of_agent(node.pk, node.name),
+            verb="workload.checkpointed",
+            subject_type="workload",
+            subject_id=workload.pk,
+            data=seen["checkpoint"],
+        )
     workload.observed = seen
     workload.observed_state = report.state.value
     workload.observed_generation = report.generation

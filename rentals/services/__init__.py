@@ -13,9 +13,15 @@ from rentals.services.life import (
     mark_starting,
     mark_stopped,
 )
-from rentals.services.limits import enforce_limits, set_limits
+from rentals.services.limits import (
+    enforce_limits,
+    extend_rental,
+    note_idle,
+    set_checkpoint,
+    set_limits,
+)
 from rentals.services.outages import note_probe, pause_billing, resume_billing, was_lost
-from rentals.services.presenting import describe, rental_actions, ssh_command
+from rentals.services.presenting import describe, rental_actions, sent_bytes, ssh_command
 from rentals.services.renting import quote_offer, request_rental
 from rentals.services.running_out import use_up
 from rentals.services.steering import (
@@ -52,6 +58,7 @@ __all__ = [
     "end_rental",
     "enforce_limits",
     "explain",
+    "extend_rental",
     "fail_rental",
     "forget_failed_starts",
     "is_owner",
@@ -61,6 +68,7 @@ __all__ = [
     "mark_running",
     "mark_starting",
     "mark_stopped",
+    "note_idle",
     "note_probe",
     "pause_billing",
     "quote_offer",
@@ -69,6 +77,8 @@ __all__ = [
     "request_rental",
     "restart_rental",
     "resume_billing",
+    "sent_bytes",
+    "set_checkpoint",
     "set_limits",
     "set_public",
     "ssh_command",

@@ -16,11 +16,15 @@ from rentals.machine import State
 from rentals.models import Rental
 from rentals.services.life import reason, stand_still
 from rentals.services.moving import announce, is_ending, lock_rental
+from rentals.services.planned import planned_stop, save_in_time, warn_of_cap
 from rentals.services.steering import mine
 
 MAX_AHEAD = dt.timedelta(days=365)
 MAX_CAP = 1_000_000 * money.NANO
 WARN_PERCENT = 80
+MIN_IDLE, MAX_IDLE = 5, 7 * 24 * 60
+MAX_COMMAND = 1000
+MAX_CHECKPOINT_SECONDS = 600
 
 
 @transaction.atomic
@@ -30,10 +34,11 @@ def set_limits(
     rental_id: uuid.UUID,
     ends_at: dt.datetime | None,
     spend_cap: int | None,
+    idle_minutes: int | None = None,
 ) -> Rental:
-    """Say when a rental stops by itself, its disk kept: at an instant, or at a sum (nano-units). None: never.
+    """Say when a rental stops by itself, its disk kept: at an instant, at a sum (nano-units), when idle.
 
-    Raises Invalid `ends_at_range`, `spend_cap_range`; Conflict `action_not_now`.
+    None: never. Raises Invalid `ends_at_range`, `spend_cap_range`, `idle_range`; Conflict `action_not_now`.
     """
     rental = mine(actor, rental_id)
     if State(rental.state) is State.ENDED or is_ending(rental):
@@ -48,14 +53,72 @@ def set_limits(
             "spend_cap_range",
             f"A cap lies above what it has cost so far (${so_far}) and below one million.",
         )
+    if idle_minutes is not None and not MIN_IDLE <= idle_minutes <= MAX_IDLE:
+        raise Invalid("idle_range", f"Name {MIN_IDLE} to {MAX_IDLE} minutes of idleness, or none.")
     rental.ends_at, rental.spend_cap, rental.cap_warned_at = ends_at, spend_cap, None
-    rental.save(update_fields=["ends_at", "spend_cap", "cap_warned_at"])
+    rental.idle_minutes = idle_minutes
+    rental.save(update_fields=["ends_at", "spend_cap", "cap_warned_at", "idle_minutes"])
     audit.record(
         actor=actor,
         verb="rental.limited",
         subject_type="rental",
         subject_id=rental.pk,
-        data={"ends_at": ends_at and ends_at.isoformat(), "spend_cap": spend_cap},
+        data={
+            "ends_at": ends_at and ends_at.isoformat(),
+            "spend_cap": spend_cap,
+            "idle_minutes": idle_minutes,
+        },
+    )
+    announce(rental)
+    return rental
+
+
+@transaction.atomic
+def extend_rental(*, actor: Actor, rental_id: uuid.UUID, seconds: int) -> Rental:
+    """Put a rental's end off by `seconds`, from its end date or, when that is over, from now.
+
+    The other limits stay. Raises Conflict `no_end`, `action_not_now`; Invalid `ends_at_range`.
+    """
+    rental = mine(actor, rental_id)
+    if rental.ends_at is None:
+        raise Conflict("no_end", "This rental has no end date, so there is nothing to put off.")
+    if seconds <= 0:
+        raise Invalid("ends_at_range", "An extension is longer than nothing.")
+    later = min(dt.timedelta(seconds=seconds), 2 * MAX_AHEAD)
+    return set_limits(
+        actor=actor,
+        rental_id=rental_id,
+        ends_at=max(rental.ends_at, clock.now()) + later,
+        spend_cap=rental.spend_cap,
+        idle_minutes=rental.idle_minutes,
+    )
+
+
+@transaction.atomic
+def set_checkpoint(*, actor: Actor, rental_id: uuid.UUID, command: str, seconds: int) -> Rental:
+    """Name a shell command that runs inside before the platform stops a rental; an empty one: none.
+
+    It gets `seconds` (1 to 600) and runs while the rental still runs and is billed, so that it ends by
+    the end date, the cap or the last second that the balance pays. Raises Invalid `checkpoint_range`.
+    """
+    rental = mine(actor, rental_id)
+    if State(rental.state) is State.ENDED or is_ending(rental):
+        raise Conflict("action_not_now", "This rental has ended; nothing is left to save.")
+    command = command.strip()
+    if len(command) > MAX_COMMAND or "\0" in command or not 1 <= seconds <= MAX_CHECKPOINT_SECONDS:
+        raise Invalid(
+            "checkpoint_range",
+            f"A command has up to {MAX_COMMAND} characters and 1 to {MAX_CHECKPOINT_SECONDS} s.",
+        )
+    rental.checkpoint_command, rental.checkpoint_seconds = command, seconds
+    rental.checkpointed_at = None
+    rental.save(update_fields=["checkpoint_command", "checkpoint_seconds", "checkpointed_at"])
+    audit.record(
+        actor=actor,
+        verb="rental.checkpoint_set",
+        subject_type="rental",
+        subject_id=rental.pk,
+        data={"seconds": seconds, "on": bool(command)},
     )
     announce(rental)
     return rental
@@ -63,34 +126,24 @@ def set_limits(
 
 @transaction.atomic
 def enforce_limits(*, actor: Actor, rental_id: uuid.UUID) -> None:
-    """Stop a running rental that has reached its end or its cap, billed to that second; warn at 80 %."""
+    """Stop a running rental at the second that its plan names, save it before, warn at 80 % of the cap."""
     rental = lock_rental(rental_id)
     if State(rental.state) is not State.RUNNING:
         return
     now = clock.epoch()
-    if rental.ends_at is not None and clock.to_epoch(rental.ends_at) <= now:
-        end = reason("end_reached", "It reached the end that you set. The disk is kept.")
-        stand_still(actor, rental, end, clock.to_epoch(rental.ends_at))
-    elif rental.spend_cap is not None:
-        _enforce_cap(actor, rental, rental.spend_cap, now)
+    plan = planned_stop(rental, now)
+    if plan is not None and plan.at <= now:
+        stand_still(actor, rental, reason(plan.code, plan.message), plan.at)
+        return
+    save_in_time(actor, rental, plan, now)
+    warn_of_cap(actor, rental, WARN_PERCENT)
 
 
-def _enforce_cap(actor: Actor, rental: Rental, cap: int, now: int) -> None:
-    bill = billing.bill_of(subject_id=rental.pk)
-    rate = sum(line.rate for line in bill.lines if line.ended is None)
-    if bill.total >= cap:
-        # The last second that still fits: what is above the cap is taken back.
-        at = now + (cap - bill.total) // rate if rate else now
-        end = reason("cap_reached", "It reached the cap that you set. The disk is kept.")
-        stand_still(actor, rental, end, at)
-    elif bill.total * 100 >= cap * WARN_PERCENT and rental.cap_warned_at is None:
-        rental.cap_warned_at = clock.now()
-        rental.save(update_fields=["cap_warned_at"])
-        audit.record(
-            actor=actor,
-            verb="rental.cap_near",
-            subject_type="rental",
-            subject_id=rental.pk,
-            data={"spent": bill.total, "cap": cap},
-        )
+@transaction.atomic
+def note_idle(*, rental_id: uuid.UUID, since: dt.datetime | None) -> None:
+    """Write down since when a running rental does next to nothing; None: it works."""
+    rental = lock_rental(rental_id)
+    if State(rental.state) is State.RUNNING and (rental.idle_since is None) != (since is None):
+        rental.idle_since = since
+        rental.save(update_fields=["idle_since"])
         announce(rental)

@@ -29,7 +29,9 @@ def is_ending(rental: Rental) -> bool:
 def move(actor: Actor, rental: Rental, to: State, **fields: Any) -> None:
     """Move a locked rental to another state, write who did it, and tell whoever watches."""
     frm = State(rental.state)
-    fields = {"phase_since": clock.now(), **fields}
+    # A new phase is neither idle nor saved yet.
+    fresh = {"phase_since": clock.now(), "checkpointed_at": None, "idle_since": None}
+    fields = {**fresh, **fields}
     if not Rental.objects.move(rental.pk, frm, to, **fields):
         raise RuntimeError(f"{rental} is locked, yet it is no longer {frm}")
     rental.state = to.value

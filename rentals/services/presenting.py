@@ -12,6 +12,7 @@ from nodes.models import Workload
 from rentals.machine import Action, State, actions
 from rentals.models import Rental
 from rentals.services.moving import is_ending
+from rentals.services.planned import idle_until
 
 CENT = money.NANO // 100
 
@@ -119,6 +120,8 @@ def _running(rental: Rental) -> Description:
     if rental.cap_warned_at is not None and rental.spend_cap is not None:
         cap = money.human_string(rental.spend_cap)
         warning = f" It stops at your cap of ${cap}, which is near."
+    if (until := idle_until(rental)) is not None:
+        warning += f" Idle since {_when(rental.idle_since)}; stops {_when(until)} unless it works."
     return Description("Running", ", ".join(parts) + "." + warning, "usable")
 
 
@@ -189,6 +192,12 @@ def _span(seconds: int) -> str:
         if seconds >= 2 * length:
             return f"{seconds // length} {unit}"
     return f"{max(0, seconds) // 60} min"
+
+
+def sent_bytes(rental: Rental) -> int:
+    """Return how many bytes have left the container, as its agent counts them in steps of 64 MB."""
+    seen = Workload.objects.values_list("observed", flat=True).get(pk=rental.workload_id)
+    return int(seen.get("sent_bytes", 0))
 
 
 def rental_actions(rental: Rental) -> list[ActionOut]:

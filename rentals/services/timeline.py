@@ -40,6 +40,9 @@ WORDS = {
     "rental.stopped": "Stopped, disk kept",
     "rental.ended": "Ended",
     "workload.keys_changed": "SSH keys changed",
+    "rental.checkpoint_set": "Checkpoint command changed",
+    "workload.checkpoint": "The checkpoint command runs before the stop",
+    "workload.checkpointed": "The checkpoint command",
     "workload.restarted": "Restart asked for",
     "workload.renewed": "A fresh container asked for; what was on the disk is deleted",
 }
@@ -81,4 +84,12 @@ def _near(data: Mapping[str, Any]) -> str:
     return f"${money.human_string(data['spent'])} of ${money.human_string(data['cap'])}"
 
 
-_MORE: dict[str, Callable[[Mapping[str, Any]], str]] = {"rental.cap_near": _near}
+def _saved(data: Mapping[str, Any]) -> str:
+    code = data["exit_code"]
+    return "its time was over before it ended" if code is None else f"it ended with exit {code}"
+
+
+_MORE: dict[str, Callable[[Mapping[str, Any]], str]] = {
+    "rental.cap_near": _near,
+    "workload.checkpointed": _saved,
+}

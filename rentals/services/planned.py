@@ -1,0 +1,107 @@
+"""When a running rental stops by itself: known in advance, to the second, so that it can be warned and saved."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+
+from django.conf import settings
+
+from accounts.actors import Actor
+from audit import services as audit
+from billing import services as billing
+from core import clock
+from nodes import services as nodes
+from rentals.models import Rental
+from rentals.services.moving import announce
+
+# Between the sweep that tells a machine and the command running there.
+SLACK_SECONDS = 2
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A stop: `at` is the second (epoch) at which the bill ends."""
+
+    at: int
+    code: str
+    message: str
+
+
+def planned_stop(rental: Rental, now: int) -> Planned | None:
+    """Return the nearest stop that follows from a running rental's end date, cap and idleness, if any."""
+    plans = []
+    if rental.ends_at is not None:
+        words = "It reached the end that you set. The disk is kept."
+        plans.append(Planned(clock.to_epoch(rental.ends_at), "end_reached", words))
+    if rental.spend_cap is not None:
+        at = _cap_instant(rental, rental.spend_cap, now)
+        if at is not None:
+            words = "It reached the cap that you set. The disk is kept."
+            plans.append(Planned(at, "cap_reached", words))
+    if (idle_end := idle_until(rental)) is not None:
+        words = f"It did next to nothing for {rental.idle_minutes} min. The disk is kept."
+        # What was used while nobody had decided yet stays used: no earlier than now.
+        plans.append(Planned(max(now, clock.to_epoch(idle_end)), "idle", words))
+    return min(plans, key=lambda plan: plan.at, default=None)
+
+
+def idle_until(rental: Rental) -> dt.datetime | None:
+    """Return when an idle rental stops unless it works before; None when it is not idle, or may be."""
+    if rental.idle_minutes is None or rental.idle_since is None or rental.unreachable_since:
+        return None
+    return rental.idle_since + dt.timedelta(minutes=rental.idle_minutes)
+
+
+def _cap_instant(rental: Rental, cap: int, now: int) -> int | None:
+    """Return the last second that fits under the cap: what is above it is taken back."""
+    bill = billing.bill_of(subject_id=rental.pk)
+    rate = sum(line.rate for line in bill.lines if line.ended is None)
+    if rate:
+        return now + (cap - bill.total) // rate
+    return now if bill.total >= cap else None
+
+
+def save_in_time(actor: Actor, rental: Rental, plan: Planned | None, now: int) -> None:
+    """Have a locked rental's checkpoint command run before its next stop, the empty wallet's included."""
+    if not rental.checkpoint_command:
+        return
+    runs_out = billing.balance_of(owner_id=rental.renter_id).runs_out
+    instants = [] if runs_out is None else [runs_out]
+    if plan is not None:
+        instants.append(plan.at)
+    lead = rental.checkpoint_seconds + round(settings.DC.reconcile_seconds) + SLACK_SECONDS
+    due = bool(instants) and now >= min(instants) - lead
+    if due and rental.checkpointed_at is None:
+        rental.checkpointed_at = clock.now()
+        rental.save(update_fields=["checkpointed_at"])
+        nodes.checkpoint_workload(
+            actor=actor,
+            workload_id=rental.workload_id,
+            command=rental.checkpoint_command,
+            seconds=rental.checkpoint_seconds,
+        )
+        announce(rental)
+    elif not due and rental.checkpointed_at is not None:
+        # The stop has been put off: the next one is saved again.
+        rental.checkpointed_at = None
+        rental.save(update_fields=["checkpointed_at"])
+
+
+def warn_of_cap(actor: Actor, rental: Rental, percent: int) -> None:
+    """Tell once that a locked rental has used `percent` of its cap."""
+    if rental.spend_cap is None or rental.cap_warned_at is not None:
+        return
+    spent = billing.bill_of(subject_id=rental.pk).total
+    if spent * 100 < rental.spend_cap * percent:
+        return
+    rental.cap_warned_at = clock.now()
+    rental.save(update_fields=["cap_warned_at"])
+    audit.record(
+        actor=actor,
+        verb="rental.cap_near",
+        subject_type="rental",
+        subject_id=rental.pk,
+        data={"spent": spent, "cap": rental.spend_cap},
+    )
+    announce(rental)
