@@ -14,7 +14,7 @@ from core import clock, money
 from core.errors import Conflict, Invalid
 from rentals.machine import State
 from rentals.models import Rental
-from rentals.services.life import reason, stand_still
+from rentals.services.life import stand_still
 from rentals.services.moving import announce, is_ending, lock_rental
 from rentals.services.planned import planned_stop, save_in_time, warn_of_cap
 from rentals.services.steering import mine
@@ -133,7 +133,7 @@ def enforce_limits(*, actor: Actor, rental_id: uuid.UUID) -> None:
     now = clock.epoch()
     plan = planned_stop(rental, now)
     if plan is not None and plan.at <= now:
-        stand_still(actor, rental, reason(plan.code, plan.message), plan.at)
+        stand_still(actor, rental, plan.end, plan.at)
         return
     save_in_time(actor, rental, plan, now)
     warn_of_cap(actor, rental, WARN_PERCENT)

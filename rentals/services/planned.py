@@ -13,6 +13,7 @@ from billing import services as billing
 from core import clock
 from nodes import services as nodes
 from rentals.models import Rental
+from rentals.services.life import reason
 from rentals.services.moving import announce
 
 # Between the sweep that tells a machine and the command running there.
@@ -24,8 +25,7 @@ class Planned:
     """A stop: `at` is the second (epoch) at which the bill ends."""
 
     at: int
-    code: str
-    message: str
+    end: dict[str, str]
 
 
 def planned_stop(rental: Rental, now: int) -> Planned | None:
@@ -33,16 +33,16 @@ def planned_stop(rental: Rental, now: int) -> Planned | None:
     plans = []
     if rental.ends_at is not None:
         words = "It reached the end that you set. The disk is kept."
-        plans.append(Planned(clock.to_epoch(rental.ends_at), "end_reached", words))
+        plans.append(Planned(clock.to_epoch(rental.ends_at), reason("end_reached", words)))
     if rental.spend_cap is not None:
         at = _cap_instant(rental, rental.spend_cap, now)
         if at is not None:
             words = "It reached the cap that you set. The disk is kept."
-            plans.append(Planned(at, "cap_reached", words))
+            plans.append(Planned(at, reason("cap_reached", words)))
     if (idle_end := idle_until(rental)) is not None:
         words = f"It did next to nothing for {rental.idle_minutes} min. The disk is kept."
         # What was used while nobody had decided yet stays used: no earlier than now.
-        plans.append(Planned(max(now, clock.to_epoch(idle_end)), "idle", words))
+        plans.append(Planned(max(now, clock.to_epoch(idle_end)), reason("idle", words)))
     return min(plans, key=lambda plan: plan.at, default=None)
 
 

@@ -26,9 +26,7 @@ def test_work_is_saved_before_the_end_and_is_there_after_a_start(site: Platform)
     told = [step["words"] for step in site.get("alice", f"rentals/{rental_id}/timeline/")]
     assert "The checkpoint command: it ended with exit 7" in told
     body = {"hours": "1"}
-    assert (
-        site.call("alice", "POST", f"rentals/{rental_id}/extend/", json=body).status_code == 200
-    )
+    assert site.call("alice", "POST", f"rentals/{rental_id}/extend/", json=body).status_code == 200
     assert site.act(rental_id, "start").status_code == 200
     rental = site.wait_state(rental_id, "running")
     assert site.ssh(rental, "cat /root/saved").stdout == "saved at root\n"
