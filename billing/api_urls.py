@@ -12,6 +12,12 @@ urlpatterns = [
     path(
         "statements/<str:month>/", papers.StatementMonthView.as_view(), name="api_statement_month"
     ),
+    path("invoices/", papers.InvoiceListView.as_view(), name="api_invoices"),
+    path("invoices/<uuid:invoice_id>/", papers.InvoiceView.as_view(), name="api_invoice"),
+    path(
+        "invoices/<uuid:invoice_id>/pdf/", papers.InvoicePdfView.as_view(), name="api_invoice_pdf"
+    ),
+    path("billing-details/", papers.DetailsView.as_view(), name="api_billing_details"),
     path("deposits/", api.DepositListView.as_view(), name="api_deposits"),
     path("deposits/<uuid:deposit_id>/", api.DepositView.as_view(), name="api_deposit"),
     path("earnings/", api.EarningsView.as_view(), name="api_earnings"),

@@ -16,3 +16,13 @@ def payments_are_real(**_: Any) -> list[checks.CheckMessage]:
         return []
     hint = "Set DC_PAYMENTS=stripe, DC_STRIPE_SECRET_KEY and DC_STRIPE_WEBHOOK_SECRET."
     return [checks.Critical("Pretended payments give money away.", hint=hint, id="billing.E001")]
+
+
+@checks.register(checks.Tags.security)
+def invoices_have_a_seller(**_: Any) -> list[checks.CheckMessage]:
+    """In production an invoice names who it is from."""
+    named = settings.DC.seller_name and settings.DC.seller_address
+    if settings.DC.mode != "production" or named:
+        return []
+    hint = "Set DC_SELLER_NAME, DC_SELLER_ADDRESS and DC_SELLER_COUNTRY."
+    return [checks.Critical("Invoices would name nobody who sells.", hint=hint, id="billing.E002")]

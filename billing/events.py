@@ -47,3 +47,11 @@ class DisputeChanged(Event, frozen=True, kw_only=True):
     dispute_id: str
     owner_id: str
     state: str
+
+
+class InvoiceIssued(Event, frozen=True, kw_only=True):
+    """An invoice, or a credit note, was issued to its owner."""
+
+    topic: ClassVar[str] = "billing.invoice_issued"
+    invoice_id: str
+    owner_id: str

@@ -12,3 +12,17 @@ class DepositForm(forms.Form):
         label="Amount, $", min_value=1, max_value=10_000, decimal_places=2, initial=20
     )
     idempotency_key = forms.CharField(max_length=200, widget=forms.HiddenInput)
+
+
+class DetailsForm(forms.Form):
+    """Whom invoices are made out to."""
+
+    name = forms.CharField(label="Name", max_length=120, required=False)
+    company = forms.CharField(label="Company", max_length=120, required=False)
+    address = forms.CharField(
+        label="Address", max_length=500, required=False, widget=forms.Textarea({"rows": 3})
+    )
+    country = forms.CharField(
+        label="Country, two letters", max_length=2, required=False, help_text="ISO 3166: NO, DE, US"
+    )
+    vat_id = forms.CharField(label="VAT id", max_length=40, required=False)

@@ -35,3 +35,4 @@ def collect_debts() -> None:
 @shared_task
 def close_months() -> None:
     services.close_months()
+    services.issue_invoices()

@@ -10,6 +10,9 @@ urlpatterns = [
     path("deposits/<uuid:deposit_id>/fake/", views.fake_checkout, name="fake_checkout"),
     path("statements/", papers.statements, name="statements"),
     path("statements/<str:month>/", papers.statement, name="statement"),
+    path("invoices/", papers.invoices, name="invoices"),
+    path("invoices/<uuid:invoice_id>/", papers.invoice, name="invoice"),
+    path("invoices/<uuid:invoice_id>/pdf/", papers.invoice_pdf, name="invoice_pdf"),
     path("webhooks/<slug:name>/", views.webhook, name="webhook"),
     path("earnings/", views.earnings, name="earnings"),
 ]

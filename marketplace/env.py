@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -18,6 +19,20 @@ class Mode(StrEnum):
     TEST = "test"
     DEV = "dev"
     PRODUCTION = "production"
+
+
+_RATE = re.compile(r"([A-Z]{2})=([0-9]{1,2})(?:\.([0-9]{1,2}))?", re.ASCII)
+
+
+def rates_from(written: str) -> dict[str, int]:
+    """Return `DE=19,CH=8.1` as basis points by country. Raises ValueError."""
+    table = {}
+    for part in filter(None, written.replace(" ", "").split(",")):
+        match = _RATE.fullmatch(part)
+        if match is None:
+            raise ValueError("rates look like DE=19,CH=8.1")
+        table[match[1]] = int(match[2]) * 100 + int((match[3] or "0").ljust(2, "0"))
+    return table
 
 
 class Environment(BaseSettings):
@@ -72,6 +87,13 @@ class Environment(BaseSettings):
     stripe_webhook_secret: SecretStr = SecretStr("")
     stripe_api_base: str = ""
     currency: str = "USD"
+    # Who writes the invoices; lines of the address with | between. Production insists on its own.
+    seller_name: str = ""
+    seller_address: str = ""
+    seller_country: str = Field("", pattern="^([A-Z]{2})?$")
+    seller_vat_id: str = ""
+    # The value added tax that is in the prices, in percent by the buyer's country: DE=19,NO=25.
+    vat_rates: str = ""
     fee_bps: int = Field(1000, ge=0, le=10_000)
     # How old earnings are before they can be paid out: paid with money from a card, and with other money.
     maturity_card_seconds: int = Field(7 * 86_400, ge=0)
@@ -133,6 +155,12 @@ class Environment(BaseSettings):
             raise ValueError("a range looks like 20000-32767")
         return value
 
+    @field_validator("vat_rates")
+    @classmethod
+    def _is_a_table_of_rates(cls, value: str) -> str:
+        rates_from(value)
+        return value
+
     @model_validator(mode="after")
     def _influxdb_is_whole(self) -> Self:
         if not self.influxdb_url:
@@ -167,6 +195,11 @@ class Environment(BaseSettings):
         if "*" in self.allowed_hosts:
             raise ValueError("DC_ALLOWED_HOSTS must name the hosts in production")
         return self
+
+    @property
+    def vat_table(self) -> dict[str, int]:
+        """The tax that is in the prices, in basis points by the buyer's country."""
+        return rates_from(self.vat_rates)
 
     @property
     def port_range(self) -> tuple[int, int]:

@@ -18,12 +18,25 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.CreateModel(
+            name='BillingDetails',
+            fields=[
+                ('owner_id', models.UUIDField(primary_key=True, serialize=False)),
+                ('name', models.CharField(blank=True, default='', max_length=120)),
+                ('company', models.CharField(blank=True, default='', max_length=120)),
+                ('address', models.CharField(blank=True, default='', max_length=500)),
+                ('country', models.CharField(blank=True, default='', max_length=2)),
+                ('vat_id', models.CharField(blank=True, default='', max_length=24)),
+                ('changed_at', models.DateTimeField()),
+            ],
+        ),
+        migrations.CreateModel(
             name='Month',
             fields=[
                 ('month', models.DateField(primary_key=True, serialize=False)),
                 ('ends_at', models.DateTimeField()),
                 ('last_transfer', models.BigIntegerField()),
                 ('stated_at', models.DateTimeField(blank=True, null=True)),
+                ('invoiced_at', models.DateTimeField(blank=True, null=True)),
             ],
         ),
         migrations.CreateModel(
@@ -85,6 +98,24 @@ class Migration(migrations.Migration):
             ],
         ),
         migrations.CreateModel(
+            name='Invoice',
+            fields=[
+                ('id', models.UUIDField(default=core.ids.new_id, editable=False, primary_key=True, serialize=False)),
+                ('paper', models.CharField(choices=[('invoice', 'invoice'), ('credit_note', 'credit_note')], max_length=12)),
+                ('year', models.PositiveSmallIntegerField()),
+                ('seq', models.PositiveIntegerField()),
+                ('number', models.CharField(max_length=24, unique=True)),
+                ('owner_id', models.UUIDField()),
+                ('currency', models.CharField(max_length=6)),
+                ('total', models.BigIntegerField()),
+                ('data', models.JSONField()),
+                ('sha256', models.CharField(max_length=64)),
+                ('issued_at', models.DateTimeField()),
+                ('corrects', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='credit_notes', to='billing.invoice')),
+                ('month', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='invoices', to='billing.month')),
+            ],
+        ),
+        migrations.CreateModel(
             name='MonthlyStatement',
             fields=[
                 ('id', models.UUIDField(default=core.ids.new_id, editable=False, primary_key=True, serialize=False)),
@@ -97,6 +128,18 @@ class Migration(migrations.Migration):
                 ('made_at', models.DateTimeField()),
                 ('month', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='statements', to='billing.month')),
             ],
+        ),
+        migrations.CreateModel(
+            name='NumberSeries',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('paper', models.CharField(choices=[('invoice', 'invoice'), ('credit_note', 'credit_note')], max_length=12)),
+                ('year', models.PositiveSmallIntegerField()),
+                ('last', models.PositiveIntegerField(default=0)),
+            ],
+            options={
+                'constraints': [models.UniqueConstraint(fields=('paper', 'year'), name='number_series_once_a_year')],
+            },
         ),
         migrations.CreateModel(
             name='PaymentEvent',
@@ -181,6 +224,26 @@ class Migration(migrations.Migration):
             model_name='meter',
             constraint=models.UniqueConstraint(condition=models.Q(('ended', None)), fields=('subject_id', 'kind'), name='meter_open_once'),
         ),
+        migrations.AddIndex(
+            model_name='invoice',
+            index=models.Index(fields=['owner_id', '-issued_at'], name='invoice_of_owner'),
+        ),
+        migrations.AddConstraint(
+            model_name='invoice',
+            constraint=models.UniqueConstraint(fields=('paper', 'year', 'seq'), name='invoice_number_once'),
+        ),
+        migrations.AddConstraint(
+            model_name='invoice',
+            constraint=models.UniqueConstraint(fields=('owner_id', 'month', 'currency', 'corrects'), name='invoice_once_a_month', nulls_distinct=False),
+        ),
+        migrations.AddConstraint(
+            model_name='invoice',
+            constraint=models.CheckConstraint(condition=models.Q(('total__gt', 0)), name='invoice_total_positive'),
+        ),
+        migrations.AddConstraint(
+            model_name='invoice',
+            constraint=models.CheckConstraint(condition=models.Q(('paper', 'credit_note'), ('corrects', None), _connector='XOR'), name='credit_note_corrects'),
+        ),
         migrations.AddConstraint(
             model_name='monthlystatement',
             constraint=models.UniqueConstraint(fields=('owner_id', 'side', 'currency', 'month'), name='statement_once_a_month'),
@@ -226,6 +289,8 @@ class Migration(migrations.Migration):
         migrations.RunSQL(lasting("billing_account"), not_lasting("billing_account")),
         migrations.RunSQL(lasting("billing_meter"), not_lasting("billing_meter")),
         migrations.RunSQL(append_only("billing_transfer"), not_append_only("billing_transfer")),
+        migrations.RunSQL(append_only("billing_invoice"), not_append_only("billing_invoice")),
+        migrations.RunSQL(lasting("billing_numberseries"), not_lasting("billing_numberseries")),
         migrations.RunSQL(lasting("billing_month"), not_lasting("billing_month")),
         migrations.RunSQL(append_only("billing_monthlystatement"), not_append_only("billing_monthlystatement")),
     ]

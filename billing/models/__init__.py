@@ -7,6 +7,7 @@ balances, so no code path can make balance and ledger differ. System accounts ca
 
 from __future__ import annotations
 
+from billing.models.invoices import BillingDetails, Invoice, NumberSeries, Paper
 from billing.models.ledger import Account, AccountKind, AccountQuerySet, Hold, Meter, Transfer
 from billing.models.months import Month, MonthlyStatement, Side
 from billing.models.payments import (
@@ -20,13 +21,17 @@ __all__ = [
     "Account",
     "AccountKind",
     "AccountQuerySet",
+    "BillingDetails",
     "Deposit",
     "DepositQuerySet",
     "Dispute",
     "Hold",
+    "Invoice",
     "Meter",
     "Month",
     "MonthlyStatement",
+    "NumberSeries",
+    "Paper",
     "PaymentEvent",
     "Side",
     "Transfer",

@@ -37,6 +37,8 @@ class Month(models.Model):
     last_transfer = models.BigIntegerField()
     # When the last of its statements was written.
     stated_at = models.DateTimeField(null=True, blank=True)
+    # When the last of its invoices was issued.
+    invoiced_at = models.DateTimeField(null=True, blank=True)
 
     def __str__(self) -> str:
         return f"{self.month:%Y-%m}"

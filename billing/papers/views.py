@@ -1,19 +1,35 @@
-"""Pages of statements."""
+"""Pages of statements and invoices."""
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
+from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
+from django.shortcuts import redirect, render
 
 from accounts.services import actor_of_request
 from billing import services
+from billing.forms import DetailsForm
 from billing.models import Side
-from billing.papers.presenting import currency_from, line_out, month_from, month_out, side_from
+from billing.papers.pdf import pdf_answer
+from billing.papers.presenting import (
+    currency_from,
+    cursor_of,
+    details_out,
+    instant_from,
+    invoice_out,
+    line_out,
+    month_from,
+    month_out,
+    side_from,
+)
 from billing.presenting import cursor_from
 from core import clock
+
+PAGE = 24
 
 
 @login_required
@@ -55,3 +71,39 @@ def statement(request: HttpRequest, month: str) -> HttpResponse:
         "next": page.next_before,
     }
     return render(request, "billing/statement.html", context)
+
+
+@login_required
+def invoices(request: HttpRequest) -> HttpResponse:
+    """Every invoice and credit note, and whom the next one is made out to."""
+    actor = actor_of_request(request)
+    form = DetailsForm(
+        request.POST or None, initial=details_out(services.details_of(owner_id=actor.user_id))
+    )
+    if request.method == "POST" and form.is_valid():
+        services.set_details(actor=actor, **form.cleaned_data)
+        messages.success(request, "Your next invoices are made out like this.")
+        return redirect("invoices")
+    found = services.invoices_of(
+        actor=actor, before=instant_from(request.GET.get("before")), limit=PAGE + 1
+    )
+    context = {
+        "rows": [invoice_out(each) for each in found[:PAGE]],
+        "next": cursor_of(found[PAGE - 1]) if len(found) > PAGE else None,
+        "form": form,
+    }
+    return render(request, "billing/invoices.html", context)
+
+
+@login_required
+def invoice(request: HttpRequest, invoice_id: uuid.UUID) -> HttpResponse:
+    """One invoice as a page that prints."""
+    found = services.invoice_of(actor=actor_of_request(request), invoice_id=invoice_id)
+    context = {"invoice": found, "data": found.data}
+    return render(request, "billing/invoice.html", context)
+
+
+@login_required
+def invoice_pdf(request: HttpRequest, invoice_id: uuid.UUID) -> HttpResponse:
+    """The same as PDF."""
+    return pdf_answer(services.invoice_of(actor=actor_of_request(request), invoice_id=invoice_id))

@@ -2,6 +2,7 @@
 
 from billing.queries.books import problems
 from billing.queries.hosts import PlaceDay, earned_by_day, owed_by_hosts, ripening, young_of
+from billing.queries.invoices import GivenBack, Used, given_back_in, used_in
 from billing.queries.months import (
     Moved,
     Window,
@@ -13,13 +14,16 @@ from billing.queries.months import (
 from billing.queries.sums import disputed_earnings, frozen_wallets, somebody_is_exhausted
 
 __all__ = [
+    "GivenBack",
     "Moved",
     "PlaceDay",
+    "Used",
     "Window",
     "disputed_earnings",
     "earned_by_day",
     "first_instant",
     "frozen_wallets",
+    "given_back_in",
     "last_transfer_of_all",
     "lines_of_month",
     "moved_in_month",
@@ -27,5 +31,6 @@ __all__ = [
     "problems",
     "ripening",
     "somebody_is_exhausted",
+    "used_in",
     "young_of",
 ]

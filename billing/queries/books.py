@@ -105,6 +105,11 @@ CHECKS = {
               AND (a.kind = s.side OR (s.side = 'host' AND a.kind = 'host_free'))
               AND t.created_at < m.ends_at AND t.id <= m.last_transfer) x
         WHERE s.closing <> x.total""",
+    "{0} of {1}: {2} was the last number given, {3} papers bear one": """
+        SELECT s.paper, s.year, s.last, x.many FROM billing_numberseries s
+        CROSS JOIN LATERAL (SELECT COUNT(*) AS many, COALESCE(MAX(i.seq), 0) AS highest
+            FROM billing_invoice i WHERE i.paper = s.paper AND i.year = s.year) x
+        WHERE s.last <> x.many OR s.last <> x.highest""",
     "meter {0}: a gap or an overlap at {1}": """
         SELECT meter_id, t0 FROM (
             SELECT meter_id, t0, LAG(t1) OVER (PARTITION BY meter_id, kind ORDER BY t0) AS before

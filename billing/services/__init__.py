@@ -1,6 +1,7 @@
 """What may be done with money. Amounts in nano-units, rates in nano/s, instants in epoch seconds."""
 
 from billing.services.amounts import currencies, parse_amount, parse_currency
+from billing.services.buyers import COUNTRIES, LIMITS, details_of, set_details
 from billing.services.deposits import (
     apply_event,
     deposit_of,
@@ -19,6 +20,7 @@ from billing.services.earnings import (
     host_balance_of,
     mature_earnings,
 )
+from billing.services.invoices import invoice_of, invoices_of, issue_invoices
 from billing.services.meters import (
     close_meter,
     open_meter,
@@ -61,7 +63,9 @@ from billing.services.wallets import (
 )
 
 __all__ = [
+    "COUNTRIES",
     "DAYS_AT_MOST",
+    "LIMITS",
     "MAX_DEPOSIT",
     "Balance",
     "Bill",
@@ -87,12 +91,16 @@ __all__ = [
     "deposit_of",
     "deposits_of",
     "derive_charges",
+    "details_of",
     "disputed_earnings",
     "earned_by_day",
     "earnings_of",
     "explain_transfer",
     "give_up",
     "host_balance_of",
+    "invoice_of",
+    "invoices_of",
+    "issue_invoices",
     "mature_earnings",
     "month_after",
     "month_lines",
@@ -110,6 +118,7 @@ __all__ = [
     "release_hold",
     "request_deposit",
     "roll_up",
+    "set_details",
     "statement_of",
     "sweep_exhausted",
     "take_back",

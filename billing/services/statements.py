@@ -9,6 +9,7 @@ from django.conf import settings
 
 from billing import metering, queries
 from billing.models import Meter, Transfer
+from billing.services.invoices import invoice_problems
 from billing.services.wallets import find_wallet
 from core import clock
 
@@ -104,4 +105,4 @@ def statement_of(
 
 def verify_ledger() -> list[str]:
     """Recompute every balance, hold, line and meter from the transfers; return what does not add up."""
-    return queries.problems()
+    return queries.problems() + invoice_problems()

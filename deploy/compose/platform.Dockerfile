@@ -9,6 +9,10 @@ COPY templates templates
 RUN npm run build
 
 FROM python:3.12-slim-bookworm
+# Pango writes the letters of PDF invoices.
+RUN apt-get update -q \
+    && apt-get install -q -y --no-install-recommends libpango-1.0-0 libpangoft2-1.0-0 \
+    && rm -rf /var/lib/apt/lists/*
 COPY requirements.txt /tmp/requirements.txt
 RUN pip install --no-cache-dir --require-hashes --only-binary :all: -r /tmp/requirements.txt \
     && useradd --uid 10001 --no-create-home platform \

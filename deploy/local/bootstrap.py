@@ -42,6 +42,8 @@ DEMO_TOOLS = {
     "ps": "procps",
 }
 TEST_TOOLS = {"chromium": "chromium", "docker-compose": "docker-compose"}
+# What no wheel brings: Pango writes the letters of PDF invoices, and draws fonts after it.
+LIBRARIES = {"libpango-1.0.so.0": "libpango-1.0-0", "libpangoft2-1.0.so.0": "libpangoft2-1.0-0"}
 TEST_LIBRARIES = {"libatomic.so.1": "libatomic1"}
 LANES_OF = {
     "demo": ("apt", "wheels", "frp", "front-end", "image"),
@@ -82,8 +84,8 @@ def install_packages(lane: Lane, artifacts: Artifacts, *, with_tests: bool) -> s
     """Bring the system packages that are missing, and the registry's program."""
     wanted = DEMO_TOOLS | (TEST_TOOLS if with_tests else {})
     missing = {package for tool, package in wanted.items() if not shutil.which(tool)}
-    if with_tests:
-        missing |= {deb for name, deb in TEST_LIBRARIES.items() if not _has_library(name)}
+    libraries = LIBRARIES | (TEST_LIBRARIES if with_tests else {})
+    missing |= {deb for name, deb in libraries.items() if not _has_library(name)}
     missing |= set() if _has_redis(artifacts) else {"redis-tools"}
     need_registry = not artifacts.registry.exists()
     if not missing and not need_registry:

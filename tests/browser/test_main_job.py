@@ -170,7 +170,10 @@ def test_pages_have_no_accessibility_violations(
     for path in ("/", "/account/login/", "/account/signup/"):
         check(page, site.url + path, axe)
     sign_in(page, site, "alice")
-    paths = ["/", "/ssh-keys/", "/api-keys/", "/wallet/", "/rentals/"]
+    paths = ["/", "/ssh-keys/", "/api-keys/", "/wallet/", "/rentals/", "/invoices/", "/statements/"]
+    moved = site.get("alice", "wallet/statement/")["rows"][0]
+    month = moved["at"][:7]
+    paths += [f"/wallet/movements/{moved['id']}/", f"/statements/{month}/"]
     rentals = site.get("alice", "rentals/")
     paths += [f"/rentals/{rentals[0]['id']}/", f"/rentals/{rentals[0]['id']}/bill/"]
     key = {"Idempotency-Key": str(uuid.uuid4())}
