@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import importlib
 import io
 import socket
@@ -183,7 +184,7 @@ def test_what_comes_back_of_an_invoiced_month_has_a_credit_note_that_names_the_i
     traveller.move_to("2026-12-01T00:10:00Z")
     tasks.close_months()
     note = Invoice.objects.get(paper="credit_note")
-    november = Invoice.objects.get(paper="invoice", month="2026-11-01")
+    november = Invoice.objects.get(paper="invoice", month=dt.date(2026, 11, 1))
     assert (note.number, note.corrects, note.data["corrects"]) == (
         "CN-2026-000001",
         invoice,
