@@ -1,4 +1,4 @@
-"""Invoices for a month's use, and credit notes for what of an invoiced month came back. ADR 17 says why.
+"""Invoices for a month's use, and credit notes for what of an invoiced month came back. ADR 18 says why.
 
 A number is taken in the transaction that stores what bears it, so numbers have no gaps. What is issued
 never changes: `data` is everything that it says, `sha256` proves it. Amounts in nano-units, in cents.
