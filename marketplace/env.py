@@ -107,6 +107,7 @@ class Environment(BaseSettings):
     port_quarantine_seconds: float = Field(120, ge=0)
     settle_horizon_seconds: int = Field(60, ge=0)
     quote_seconds: int = Field(120, ge=1)
+    stopped_port_days: int = Field(7, ge=1)
     silent_seconds: float = Field(180, gt=0)
     failed_starts_per_hour: int = Field(5, ge=1)
     probe_seconds: float = Field(30, gt=0)

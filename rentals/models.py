@@ -109,6 +109,8 @@ class Rental(models.Model):
     ends_at = models.DateTimeField(null=True, blank=True)
     spend_cap = models.BigIntegerField(null=True, blank=True)
     cap_warned_at = models.DateTimeField(null=True, blank=True)
+    # Since when the ports of a long-stopped rental are back in the pool: a start gives it others.
+    address_given_up = models.DateTimeField(null=True, blank=True)
     # Stopped after so many minutes of doing next to nothing; since when it does.
     idle_minutes = models.PositiveSmallIntegerField(null=True, blank=True)
     idle_since = models.DateTimeField(null=True, blank=True)

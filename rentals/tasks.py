@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from celery import shared_task
 
+from accounts.actors import Actor
 from core import bus
 from rentals import reconcile, services
 
@@ -14,6 +15,11 @@ def reconcile_rentals() -> None:
         if mine:
             reconcile.enforce_limits()
             reconcile.sweep()
+
+
+@shared_task
+def give_up_addresses() -> None:
+    services.give_up_addresses(actor=Actor.system())
 
 
 @shared_task

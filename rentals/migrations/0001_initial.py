@@ -88,6 +88,7 @@ class Migration(migrations.Migration):
                 ('ends_at', models.DateTimeField(blank=True, null=True)),
                 ('spend_cap', models.BigIntegerField(blank=True, null=True)),
                 ('cap_warned_at', models.DateTimeField(blank=True, null=True)),
+                ('address_given_up', models.DateTimeField(blank=True, null=True)),
                 ('idle_minutes', models.PositiveSmallIntegerField(blank=True, null=True)),
                 ('idle_since', models.DateTimeField(blank=True, null=True)),
                 ('checkpoint_command', models.CharField(blank=True, default='', max_length=1000)),

@@ -1,5 +1,6 @@
 """What may be done with rentals. Doors import from here only."""
 
+from rentals.services.addresses import give_up_addresses
 from rentals.services.brake import forget_failed_starts
 from rentals.services.explaining import explain
 from rentals.services.keys import change_keys
@@ -61,6 +62,7 @@ __all__ = [
     "extend_rental",
     "fail_rental",
     "forget_failed_starts",
+    "give_up_addresses",
     "is_owner",
     "lose_disk",
     "mark_gone",

@@ -152,9 +152,10 @@ def _stopped(rental: Rental) -> Description:
             f"{price} Disk kept until {until}; add money before that to keep it longer.",
             "failed",
         )
+    address = "" if rental.address_given_up is None else " A start gives it a new address."
     return Description(
         "Stopped, disk kept",
-        f"{price} The machine may be taken by someone else meanwhile.",
+        f"{price} The machine may be taken by someone else meanwhile.{address}",
         "neutral",
     )
 

@@ -16,6 +16,7 @@ from nodes.models import Allocation, Node, Workload
 from nodes.services.capacity import lock_rentable
 from rentals.machine import COMING_UP, Action, State, actions
 from rentals.models import Rental
+from rentals.services.addresses import take_address_again
 from rentals.services.brake import require_starts_left
 from rentals.services.life import reason, stand_still, wind_up
 from rentals.services.meters import close_compute, hold_compute, hold_storage
@@ -100,6 +101,7 @@ def _take_machine_again(actor: Actor, rental: Rental, *, any_cards: bool = False
     if any_cards:
         workload.spec = {**workload.spec, "resource_limits": {**limits, **_cards(allocation)}}
         workload.save(update_fields=["spec"])
+    take_address_again(actor, rental, workload)
     return workload
 
 

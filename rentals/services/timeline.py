@@ -40,6 +40,8 @@ WORDS = {
     "rental.stopped": "Stopped, disk kept",
     "rental.ended": "Ended",
     "workload.keys_changed": "SSH keys changed",
+    "rental.address_given_up": "Stopped for a week: its address was given up",
+    "rental.address_changed": "It has a new address",
     "rental.checkpoint_set": "Checkpoint command changed",
     "workload.checkpoint": "The checkpoint command runs before the stop",
     "workload.checkpointed": "The checkpoint command",
