@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.contrib import admin
 
-from accounts.models import ApiKey, SshKey, User
+from accounts.models import ApiKey, Notice, SshKey, User
 from core.admin import ReadOnlyAdmin
 
 
@@ -22,3 +22,10 @@ class ApiKeyAdmin(ReadOnlyAdmin):
 
 
 admin.site.register(SshKey, ReadOnlyAdmin)
+
+
+@admin.register(Notice)
+class NoticeAdmin(ReadOnlyAdmin):
+    list_display = ["created_at", "user", "code", "mail", "mail_attempts", "mail_error", "read_at"]
+    list_filter = ["mail", "code"]
+    search_fields = ["user__email"]

@@ -6,7 +6,7 @@ import uuid
 from typing import Any
 
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers, status
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -15,6 +15,8 @@ from rest_framework.views import APIView
 from accounts import services
 from accounts.actors import Actor
 from accounts.models import ApiKey, SshKey, User
+from accounts.presenting import chosen_out, cursor_from, notice_out
+from accounts.services import Choice
 from core.errors import Unauthenticated
 
 
@@ -128,3 +130,90 @@ class ApiKeyView(APIView):
     def delete(self, request: Request, key_id: uuid.UUID) -> Response:
         services.revoke_api_key(actor=actor_from(request), key_id=key_id)
         return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+class NoticeListView(APIView):
+    """What the caller was told, newest first; `next` is the `before` of the page after, `unread` stops at 100."""
+
+    @extend_schema(
+        operation_id="notices_list",
+        responses=OpenApiTypes.OBJECT,
+        parameters=[OpenApiParameter("before", str)],
+    )
+    def get(self, request: Request) -> Response:
+        actor = actor_from(request)
+        before = cursor_from(request.query_params.get("before"))
+        inbox = services.inbox_of(actor=actor, before=before)
+        zone = services.zone_name_of(user_id=actor.user_id)
+        return Response(
+            {
+                "rows": [notice_out(notice, zone) for notice in inbox.rows],
+                "next": None if inbox.next_before is None else str(inbox.next_before),
+                "unread": inbox.unread,
+            }
+        )
+
+
+class NoticeReadView(APIView):
+    """Say that one notice was read."""
+
+    @extend_schema(request=None, responses=OpenApiTypes.OBJECT)
+    def post(self, request: Request, notice_id: int) -> Response:
+        actor = actor_from(request)
+        notice = services.read_notice(actor=actor, notice_id=notice_id)
+        return Response(notice_out(notice, services.zone_name_of(user_id=actor.user_id)))
+
+
+class NoticesIn(serializers.Serializer[Any]):
+    until = serializers.CharField(
+        required=False, help_text="The id of the newest one that was seen; without it, all are."
+    )
+
+
+class NoticesReadView(APIView):
+    """Say that everything was read."""
+
+    @extend_schema(request=NoticesIn, responses=OpenApiTypes.OBJECT)
+    def post(self, request: Request) -> Response:
+        body = NoticesIn(data=request.data)
+        body.is_valid(raise_exception=True)
+        until = cursor_from(body.validated_data.get("until"))
+        return Response({"read": services.read_notices(actor=actor_from(request), until=until)})
+
+
+class ChoiceIn(serializers.Serializer[Any]):
+    code = serializers.CharField(max_length=40)
+    channel = serializers.CharField(max_length=10)
+    on = serializers.BooleanField()
+
+
+class ChoicesIn(serializers.Serializer[Any]):
+    choices = ChoiceIn(many=True, required=False)
+    time_zone = serializers.CharField(max_length=64, required=False, allow_blank=True)
+
+
+class NoticeChoicesView(APIView):
+    """Which notices reach the caller, through which channels, by whose clock; PUT changes what it names."""
+
+    @extend_schema(responses=OpenApiTypes.OBJECT)
+    def get(self, request: Request) -> Response:
+        return Response(self._told(actor_from(request)))
+
+    @extend_schema(request=ChoicesIn, responses=OpenApiTypes.OBJECT)
+    def put(self, request: Request) -> Response:
+        actor = actor_from(request)
+        body = ChoicesIn(data=request.data)
+        body.is_valid(raise_exception=True)
+        services.choose_notices(
+            actor=actor,
+            choices=[Choice(**choice) for choice in body.validated_data.get("choices", [])],
+            zone=body.validated_data.get("time_zone"),
+        )
+        return Response(self._told(actor))
+
+    def _told(self, actor: Actor) -> dict[str, Any]:
+        rows = services.choices_of(actor=actor)
+        return {
+            "choices": [chosen_out(row) for row in rows],
+            "time_zone": services.zone_name_of(user_id=actor.user_id) or "UTC",
+        }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from zoneinfo import available_timezones
+
 from django import forms
 
 
@@ -18,3 +20,13 @@ class NameForm(forms.Form):
     """Just a name."""
 
     name = forms.CharField(max_length=80)
+
+
+class ZoneForm(forms.Form):
+    """Whose clock mail goes by."""
+
+    zone = forms.ChoiceField(
+        label="Time zone in mail",
+        required=False,
+        choices=[("", "UTC"), *[(name, name) for name in sorted(available_timezones())]],
+    )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from django.contrib.auth.models import AbstractBaseUser, BaseUserManager, PermissionsMixin
 from django.db import models
 
+from accounts.machine import MailState
 from accounts.roles import Role
 from core import clock
 from core.ids import new_id
@@ -40,6 +42,8 @@ class User(AbstractBaseUser, PermissionsMixin):
     is_staff = models.BooleanField(default=False)
     is_active = models.BooleanField(default=True)
     date_joined = models.DateTimeField(default=clock.now)
+    # An IANA name such as Europe/Oslo, for instants in mail; empty: UTC.
+    time_zone = models.CharField(max_length=64, blank=True, default="")
 
     objects: ClassVar[UserManager] = UserManager()
 
@@ -102,3 +106,87 @@ class ApiKey(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} ({self.prefix})"
+
+
+class NoticeQuerySet(OwnedQuerySet):
+    def due(self, now: dt.datetime) -> Self:
+        """Lock the mail that should go out by now and that nobody else is at, the longest due first."""
+        waiting = self.filter(mail=MailState.DUE.value, mail_due_at__lte=now)
+        return waiting.select_for_update(no_key=True, skip_locked=True, of=("self",)).order_by(
+            "mail_due_at", "pk"
+        )
+
+
+class Notice(models.Model):
+    """One thing that one person is told, in the page (`shown`), by mail, or both.
+
+    `key` names what happened: an event that is handled twice makes one notice. `params` are the fields of
+    its sentences: texts, nano-units and epoch seconds. The mail is a queue of its own in these rows.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    user = models.ForeignKey(User, models.CASCADE, related_name="notices")
+    code = models.CharField(max_length=40)
+    key = models.CharField(max_length=200)
+    subject_id = models.UUIDField(null=True, blank=True)
+    params = models.JSONField(default=dict)
+    shown = models.BooleanField(default=True)
+    created_at = models.DateTimeField()
+    read_at = models.DateTimeField(null=True, blank=True)
+    # Where the mail goes; empty: to whatever the address of the person is then.
+    mail_to = models.EmailField(blank=True, default="")
+    mail = models.CharField(
+        max_length=10, choices=[(s.value, s.value) for s in MailState], default=MailState.NONE.value
+    )
+    mail_due_at = models.DateTimeField(null=True, blank=True)
+    mail_attempts = models.PositiveSmallIntegerField(default=0)
+    mail_error = models.CharField(max_length=200, blank=True, default="")
+
+    objects = NoticeQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["user", "key"], name="notice_once"),
+            models.CheckConstraint(
+                condition=models.Q(mail__in=[s.value for s in MailState]), name="notice_mail_known"
+            ),
+        ]
+        indexes = [
+            # Serves the inbox, newest first, and the count of what is unread.
+            models.Index(
+                fields=["user", "-id"], name="notice_inbox", condition=models.Q(shown=True)
+            ),
+            models.Index(
+                fields=["user"],
+                name="notice_unread",
+                condition=models.Q(shown=True, read_at=None),
+            ),
+            # Serves `due` and what forgets old rows.
+            models.Index(
+                fields=["mail_due_at"], name="notice_mail_due", condition=models.Q(mail="due")
+            ),
+            models.Index(fields=["created_at"], name="notice_age"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.code} #{self.pk}"
+
+
+class NoticeChoice(models.Model):
+    """What somebody chose of one channel of one code; without a row the catalogue's word holds."""
+
+    id = models.BigAutoField(primary_key=True)
+    user = models.ForeignKey(User, models.CASCADE, related_name="notice_choices")
+    code = models.CharField(max_length=40)
+    channel = models.CharField(max_length=10)
+    on = models.BooleanField()
+
+    objects = OwnedQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["user", "code", "channel"], name="notice_choice_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.code} {self.channel} {self.on}"

@@ -11,7 +11,9 @@ class Role(StrEnum):
     BOTH = "BOTH"
 
 
-_EVERYONE = frozenset({"offer:read", "wallet:read", "wallet:deposit", "api_key:manage"})
+_EVERYONE = frozenset(
+    {"offer:read", "wallet:read", "wallet:deposit", "api_key:manage", "notice:manage"}
+)
 _RENTER = frozenset(
     {"rental:create", "rental:manage", "ssh_key:manage", "template:manage", "secret:manage"}
 )

@@ -1,9 +1,10 @@
-"""Pages of one's own keys."""
+"""Pages of one's own keys and notifications."""
 
 from __future__ import annotations
 
 import uuid
 
+from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -11,8 +12,10 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_POST
 
 from accounts import services
-from accounts.forms import NameForm, SshKeyForm
+from accounts.forms import NameForm, SshKeyForm, ZoneForm
 from accounts.models import ApiKey
+from accounts.presenting import cursor_from, groups_of, rows_of
+from accounts.services import Choice
 from core.errors import DomainError
 
 
@@ -66,3 +69,63 @@ def api_key_revoke(request: HttpRequest, key_id: uuid.UUID) -> HttpResponse:
     """Make a key useless."""
     services.revoke_api_key(actor=services.actor_of_request(request), key_id=key_id)
     return redirect("api_keys")
+
+
+@login_required
+def notices(request: HttpRequest) -> HttpResponse:
+    """What one was told, newest first."""
+    actor = services.actor_of_request(request)
+    inbox = services.inbox_of(actor=actor, before=cursor_from(request.GET.get("before")))
+    zone = services.zone_name_of(user_id=actor.user_id)
+    context = {
+        "rows": rows_of(inbox.rows, zone),
+        "next": inbox.next_before,
+        "count": inbox.unread,
+        "newest": inbox.rows[0].pk if inbox.rows else None,
+        "before": request.GET.get("before", ""),
+    }
+    return render(request, "accounts/notices.html", context)
+
+
+@login_required
+def notices_bell(request: HttpRequest) -> HttpResponse:
+    """The part of the header that counts what is not read."""
+    return render(request, "accounts/_bell.html")
+
+
+@login_required
+@require_POST
+def notices_read(request: HttpRequest) -> HttpResponse:
+    """Say that everything up to the newest that was on the page was read."""
+    until = cursor_from(request.POST.get("until") or None)
+    services.read_notices(actor=services.actor_of_request(request), until=until)
+    return redirect("notices")
+
+
+@login_required
+def notice(request: HttpRequest, notice_id: int) -> HttpResponse:
+    """Open what a notification is about; it is read with that."""
+    found = services.read_notice(actor=services.actor_of_request(request), notice_id=notice_id)
+    return redirect(services.word(found).path)
+
+
+@login_required
+def notice_choices(request: HttpRequest) -> HttpResponse:
+    """One row of switches for each thing one can be told."""
+    actor = services.actor_of_request(request)
+    form = ZoneForm(
+        request.POST or None, initial={"zone": services.zone_name_of(user_id=actor.user_id)}
+    )
+    if request.method == "POST" and form.is_valid():
+        switched = set(request.POST.getlist("on"))
+        choices = [
+            Choice(row.entry.code, channel, f"{row.entry.code}.{channel}" in switched)
+            for row in services.choices_of(actor=actor)
+            for channel, on in row.channels.items()
+            if channel not in row.entry.fixed and on != (f"{row.entry.code}.{channel}" in switched)
+        ]
+        services.choose_notices(actor=actor, choices=choices, zone=form.cleaned_data["zone"])
+        messages.success(request, "Saved.")
+        return redirect("notice_choices")
+    context = {"groups": groups_of(services.choices_of(actor=actor)), "form": form}
+    return render(request, "accounts/notice_choices.html", context)

@@ -55,3 +55,13 @@ class InvoiceIssued(Event, frozen=True, kw_only=True):
     topic: ClassVar[str] = "billing.invoice_issued"
     invoice_id: str
     owner_id: str
+
+
+class WalletFroze(Event, frozen=True, kw_only=True):
+    """A wallet was frozen because something is disputed or owed (nano-units), or is free again."""
+
+    topic: ClassVar[str] = "billing.wallet_froze"
+    owner_id: str
+    frozen: bool
+    owed: int
+    at: float

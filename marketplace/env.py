@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from email.utils import parseaddr
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -80,6 +81,18 @@ class Environment(BaseSettings):
 
     # Registries that pre-flight may ask although they are not on the open internet, or speak plain HTTP.
     trusted_registries: Annotated[list[str], NoDecode] = []
+    # Mail: printed, written into a folder, or given to an SMTP server, which production needs.
+    mail: Literal["console", "file", "smtp"] = "console"
+    mail_folder: Path = Path("mail")
+    mail_from: str = "DistributedCompute <noreply@localhost>"
+    mail_attempts: int = Field(6, ge=1, le=20)
+    mail_seconds: float = Field(5, gt=0)
+    smtp_host: str = ""
+    smtp_port: int = Field(587, ge=1, le=65535)
+    smtp_security: Literal["starttls", "tls", "none"] = "starttls"
+    smtp_user: str = ""
+    smtp_password: SecretStr = SecretStr("")
+    notice_days: int = Field(180, ge=1)
 
     # Who takes people's money; `fake` only pretends, and production refuses it.
     payments: Literal["fake", "stripe"] = "fake"
@@ -174,6 +187,23 @@ class Environment(BaseSettings):
             raise ValueError("DC_INFLUXDB_ORG and DC_INFLUXDB_BUCKET must not be empty")
         return self
 
+    @field_validator("mail_from")
+    @classmethod
+    def _is_a_sender(cls, value: str) -> str:
+        _, address = parseaddr(value)
+        host = address.partition("@")[2]
+        if not value.isprintable() or not host or " " in address:
+            raise ValueError("a sender looks like DistributedCompute <noreply@example.org>")
+        return value
+
+    @model_validator(mode="after")
+    def _smtp_is_whole(self) -> Self:
+        if self.mail == "smtp" and not self.smtp_host:
+            raise ValueError("DC_SMTP_HOST is needed with DC_MAIL=smtp")
+        if bool(self.smtp_user) != bool(self.smtp_password.get_secret_value()):
+            raise ValueError("DC_SMTP_USER and DC_SMTP_PASSWORD belong together")
+        return self
+
     @model_validator(mode="after")
     def _stripe_has_its_keys(self) -> Self:
         keys = (self.stripe_secret_key, self.stripe_webhook_secret)
@@ -193,6 +223,8 @@ class Environment(BaseSettings):
             raise ValueError("DC_GATEWAY_URL must be wss:// in production")
         if self.payments == "fake":
             raise ValueError("DC_PAYMENTS=fake gives money away; production needs stripe")
+        if self.mail != "smtp":
+            raise ValueError("DC_MAIL must be smtp in production, or nobody gets any mail")
         if "*" in self.allowed_hosts:
             raise ValueError("DC_ALLOWED_HOSTS must name the hosts in production")
         return self

@@ -12,6 +12,8 @@ def beat_schedule(env: Environment) -> dict[str, dict[str, Any]]:
     every = {
         "core.drain_outbox": ("marketplace.tasks.drain_outbox", env.outbox_sweep_seconds),
         "audit.seal": ("audit.tasks.seal_events", 5.0),
+        "accounts.mail": ("accounts.tasks.send_mail_due", env.mail_seconds),
+        "accounts.forget_notices": ("accounts.tasks.forget_notices", 3600.0),
         "nodes.sweep_liveness": ("nodes.tasks.sweep_liveness", env.heartbeat_seconds / 2),
         "nodes.reconcile_ports": ("nodes.tasks.reconcile_ports", env.reconcile_seconds),
         "nodes.rate": ("nodes.tasks.rate_machines", 3600.0),

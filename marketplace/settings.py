@@ -113,11 +113,24 @@ ACCOUNT_LOGOUT_REDIRECT_URL = "/"
 ACCOUNT_UNIQUE_EMAIL = True
 ALLAUTH_TRUSTED_PROXY_COUNT = DC.trusted_proxies
 ACCOUNT_RATE_LIMITS = {"login_failed": "5/15m/key,20/15m/ip"}
-EMAIL_BACKEND = "django.core.mail.backends.console.EmailBackend"
+ACCOUNT_ADAPTER = "accounts.adapters.AccountAdapter"
+
+# --- Mail
+_BACKENDS = {"console": "console", "file": "filebased", "smtp": "smtp"}
+EMAIL_BACKEND = f"django.core.mail.backends.{_BACKENDS[DC.mail]}.EmailBackend"
 if DC.mode is Mode.TEST:
     EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
-DEFAULT_FROM_EMAIL = "DistributedCompute <noreply@localhost>"
+EMAIL_FILE_PATH = DC.mail_folder
+EMAIL_HOST, EMAIL_PORT = DC.smtp_host, DC.smtp_port
+EMAIL_HOST_USER = DC.smtp_user
+EMAIL_HOST_PASSWORD = DC.smtp_password.get_secret_value()
+EMAIL_USE_TLS = DC.smtp_security == "starttls"
+EMAIL_USE_SSL = DC.smtp_security == "tls"
+# A server that says nothing must not hold up everybody's mail.
+EMAIL_TIMEOUT = 10
+DEFAULT_FROM_EMAIL = DC.mail_from
 
+# --- Sessions
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
 SECURE = DC.mode is Mode.PRODUCTION
@@ -213,6 +226,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "accounts.presenting.bell",
             ],
         },
     }

@@ -49,3 +49,47 @@ class NodeBack(Event, frozen=True, kw_only=True):
     node_id: str
     last_beat: int
     first_beat: int
+
+
+class NodeFirstSeen(Event, frozen=True, kw_only=True):
+    """A machine has opened its first session."""
+
+    topic: ClassVar[str] = "nodes.node_first_seen"
+    node_id: str
+    at: float
+
+
+class NodeCloned(Event, frozen=True, kw_only=True):
+    """Two machines used one identity; both are put aside."""
+
+    topic: ClassVar[str] = "nodes.node_cloned"
+    node_id: str
+    at: float
+
+
+class NodeDrained(Event, frozen=True, kw_only=True):
+    """A host has begun (or ended: not `draining`) to take a machine out of the market."""
+
+    topic: ClassVar[str] = "nodes.node_drained"
+    node_id: str
+    draining: bool
+    at: float
+
+
+class ListingChanged(Event, frozen=True, kw_only=True):
+    """The search shows a machine, or does not, for another reason than before (codes of `Hidden`, "": shown)."""
+
+    topic: ClassVar[str] = "nodes.listing_changed"
+    node_id: str
+    was: str
+    now: str
+    at: float
+
+
+class LogsExpiring(Event, frozen=True, kw_only=True):
+    """The last words of what ran for a subject will be deleted at `until` (epoch seconds)."""
+
+    topic: ClassVar[str] = "nodes.logs_expiring"
+    workload_id: str
+    subject_id: str
+    until: int

@@ -224,12 +224,21 @@ class Workload(models.Model):
         return self.wish == Wish.ABSENT and self.observed_state == "absent"
 
 
+class WorkloadLogQuerySet(models.QuerySet["WorkloadLog"]):
+    def lock(self) -> Self:
+        return self.select_for_update(no_key=True, of=("self",)).order_by("pk")
+
+
 class WorkloadLog(models.Model):
     """The last words of a workload's container, kept for a while after it has ended."""
 
     workload = models.OneToOneField(Workload, models.CASCADE, related_name="log", primary_key=True)
     text = models.TextField()
     at = models.DateTimeField(db_index=True)
+    # Whoever it is about was told that it goes soon.
+    warned = models.BooleanField(default=False)
+
+    objects = WorkloadLogQuerySet.as_manager()
 
 
 class Allocation(models.Model):

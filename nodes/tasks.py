@@ -22,6 +22,7 @@ def reconcile_ports() -> None:
 
 @shared_task
 def forget_logs() -> None:
+    services.warn_of_logs()
     services.forget_logs()
 
 

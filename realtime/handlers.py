@@ -5,6 +5,7 @@ from __future__ import annotations
 from asgiref.sync import async_to_sync
 from channels.layers import get_channel_layer
 
+from accounts.events import NoticesChanged
 from billing.events import WalletChanged
 from core.outbox import on
 from nodes.events import NodeChanged
@@ -36,3 +37,8 @@ def nudge_node(event: NodeChanged) -> None:
 @on(WalletChanged)
 def nudge_wallet(event: WalletChanged) -> None:
     _nudge({event.owner_id}, "wallet")
+
+
+@on(NoticesChanged)
+def nudge_notices(event: NoticesChanged) -> None:
+    _nudge({event.user_id}, "notices")

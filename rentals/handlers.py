@@ -1,4 +1,4 @@
-"""What rentals do about news of machines and money."""
+"""What rentals do about news of machines and money, and what people are told of rentals."""
 
 from __future__ import annotations
 
@@ -7,8 +7,16 @@ import uuid
 from accounts.actors import Actor
 from billing.events import WalletExhausted
 from core.outbox import on
-from nodes.events import NodeBack, NodeLost, WorkloadObserved
-from rentals import reconcile
+from nodes.events import LogsExpiring, NodeBack, NodeDrained, NodeLost, WorkloadObserved
+from rentals import reconcile, services
+from rentals.events import (
+    RentalContact,
+    RentalLimitNear,
+    RentalMoved,
+    RentalSteered,
+    ReserveFreed,
+)
+from rentals.machine import State
 from rentals.services.running_out import use_up
 
 
@@ -30,3 +38,63 @@ def bill_again(event: NodeBack) -> None:
 @on(WalletExhausted)
 def stop_rentals(event: WalletExhausted) -> None:
     use_up(actor=Actor.system(), owner_id=uuid.UUID(event.owner_id))
+
+
+@on(RentalMoved)
+def tell_of_move(event: RentalMoved) -> None:
+    services.tell_of_move(
+        rental_id=uuid.UUID(event.rental_id),
+        to=State(event.to),
+        at=event.at,
+        ran=event.ran,
+        code=event.code,
+        message=event.message,
+    )
+
+
+@on(RentalContact)
+def tell_of_contact(event: RentalContact) -> None:
+    services.tell_of_contact(rental_id=uuid.UUID(event.rental_id), lost=event.lost, at=event.at)
+
+
+@on(RentalLimitNear)
+def tell_of_limit(event: RentalLimitNear) -> None:
+    services.tell_of_limit(
+        rental_id=uuid.UUID(event.rental_id),
+        at=event.at,
+        spent=event.spent,
+        cap=event.cap,
+        end=event.end,
+    )
+
+
+@on(RentalSteered)
+def tell_of_steering(event: RentalSteered) -> None:
+    services.tell_of_steering(
+        rental_id=uuid.UUID(event.rental_id),
+        action=event.action,
+        who=event.who,
+        at=event.at,
+        keys=event.keys,
+    )
+
+
+@on(ReserveFreed)
+def tell_of_reserve(event: ReserveFreed) -> None:
+    services.tell_of_reserve(
+        owner_id=uuid.UUID(event.owner_id),
+        rental_ids=[uuid.UUID(rental_id) for rental_id in event.rental_ids],
+        until=event.until,
+        at=event.at,
+    )
+
+
+@on(NodeDrained)
+def tell_of_drain(event: NodeDrained) -> None:
+    if event.draining:
+        services.tell_of_drain(node_id=uuid.UUID(event.node_id), at=event.at)
+
+
+@on(LogsExpiring)
+def tell_of_logs(event: LogsExpiring) -> None:
+    services.tell_of_logs(workload_id=uuid.UUID(event.workload_id), until=event.until)

@@ -118,6 +118,7 @@ class Rental(models.Model):
     checkpoint_command = models.CharField(max_length=1000, blank=True, default="")
     checkpoint_seconds = models.PositiveSmallIntegerField(default=60)
     checkpointed_at = models.DateTimeField(null=True, blank=True)
+    end_warned_at = models.DateTimeField(null=True, blank=True)
     unreachable_since = models.DateTimeField(null=True, blank=True)
     ended_at = models.DateTimeField(null=True, blank=True)
     # {party, code, message, fault, refund}: why it stopped or ended.

@@ -29,6 +29,7 @@ class Migration(migrations.Migration):
                 ('is_staff', models.BooleanField(default=False)),
                 ('is_active', models.BooleanField(default=True)),
                 ('date_joined', models.DateTimeField(default=core.clock.now)),
+                ('time_zone', models.CharField(blank=True, default='', max_length=64)),
                 ('groups', models.ManyToManyField(blank=True, help_text='The groups this user belongs to. A user will get all permissions granted to each of their groups.', related_name='user_set', related_query_name='user', to='auth.group', verbose_name='groups')),
                 ('user_permissions', models.ManyToManyField(blank=True, help_text='Specific permissions for this user.', related_name='user_set', related_query_name='user', to='auth.permission', verbose_name='user permissions')),
             ],
@@ -48,6 +49,35 @@ class Migration(migrations.Migration):
             ],
         ),
         migrations.CreateModel(
+            name='Notice',
+            fields=[
+                ('id', models.BigAutoField(primary_key=True, serialize=False)),
+                ('code', models.CharField(max_length=40)),
+                ('key', models.CharField(max_length=200)),
+                ('subject_id', models.UUIDField(blank=True, null=True)),
+                ('params', models.JSONField(default=dict)),
+                ('shown', models.BooleanField(default=True)),
+                ('created_at', models.DateTimeField()),
+                ('read_at', models.DateTimeField(blank=True, null=True)),
+                ('mail_to', models.EmailField(blank=True, default='', max_length=254)),
+                ('mail', models.CharField(choices=[('none', 'none'), ('due', 'due'), ('sent', 'sent'), ('failed', 'failed')], default='none', max_length=10)),
+                ('mail_due_at', models.DateTimeField(blank=True, null=True)),
+                ('mail_attempts', models.PositiveSmallIntegerField(default=0)),
+                ('mail_error', models.CharField(blank=True, default='', max_length=200)),
+                ('user', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='notices', to=settings.AUTH_USER_MODEL)),
+            ],
+        ),
+        migrations.CreateModel(
+            name='NoticeChoice',
+            fields=[
+                ('id', models.BigAutoField(primary_key=True, serialize=False)),
+                ('code', models.CharField(max_length=40)),
+                ('channel', models.CharField(max_length=10)),
+                ('on', models.BooleanField()),
+                ('user', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='notice_choices', to=settings.AUTH_USER_MODEL)),
+            ],
+        ),
+        migrations.CreateModel(
             name='SshKey',
             fields=[
                 ('id', models.UUIDField(default=core.ids.new_id, editable=False, primary_key=True, serialize=False)),
@@ -61,6 +91,34 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name='user',
             constraint=models.CheckConstraint(condition=models.Q(('role__in', ['RENT', 'LEASE', 'BOTH'])), name='user_role_known'),
+        ),
+        migrations.AddIndex(
+            model_name='notice',
+            index=models.Index(condition=models.Q(('shown', True)), fields=['user', '-id'], name='notice_inbox'),
+        ),
+        migrations.AddIndex(
+            model_name='notice',
+            index=models.Index(condition=models.Q(('read_at', None), ('shown', True)), fields=['user'], name='notice_unread'),
+        ),
+        migrations.AddIndex(
+            model_name='notice',
+            index=models.Index(condition=models.Q(('mail', 'due')), fields=['mail_due_at'], name='notice_mail_due'),
+        ),
+        migrations.AddIndex(
+            model_name='notice',
+            index=models.Index(fields=['created_at'], name='notice_age'),
+        ),
+        migrations.AddConstraint(
+            model_name='notice',
+            constraint=models.UniqueConstraint(fields=('user', 'key'), name='notice_once'),
+        ),
+        migrations.AddConstraint(
+            model_name='notice',
+            constraint=models.CheckConstraint(condition=models.Q(('mail__in', ['none', 'due', 'sent', 'failed'])), name='notice_mail_known'),
+        ),
+        migrations.AddConstraint(
+            model_name='noticechoice',
+            constraint=models.UniqueConstraint(fields=('user', 'code', 'channel'), name='notice_choice_once'),
         ),
         migrations.AddConstraint(
             model_name='sshkey',

@@ -51,6 +51,7 @@ from billing.services.statements import (
     verify_ledger,
 )
 from billing.services.takebacks import collect_debts, disputed_earnings, owed_by
+from billing.services.telling import tell_of_deposit, tell_of_dispute, tell_of_frost
 from billing.services.wallets import (
     MAX_DEPOSIT,
     Balance,
@@ -122,6 +123,9 @@ __all__ = [
     "statement_of",
     "sweep_exhausted",
     "take_back",
+    "tell_of_deposit",
+    "tell_of_dispute",
+    "tell_of_frost",
     "used_up_at",
     "verify_ledger",
 ]

@@ -15,7 +15,7 @@ from django.db.models import Q, Sum
 from accounts.actors import Actor
 from audit import services as audit
 from billing import ledger, queries
-from billing.events import DisputeChanged
+from billing.events import DisputeChanged, WalletFroze
 from billing.machine import DepositState, DisputeState
 from billing.models import Account, AccountKind, Deposit, Dispute, Transfer
 from billing.providers.base import Kind, ProviderEvent
@@ -172,8 +172,17 @@ def settle_debt(owner_id: uuid.UUID, currency: str) -> None:
     disputed = Dispute.objects.filter(
         deposit__owner_id=owner_id, deposit__currency=currency, state=OPEN.value
     )
-    wallet.frozen = disputed.exists() or owed > free
+    was, wallet.frozen = wallet.frozen, disputed.exists() or owed > free
     wallet.save(update_fields=["frozen"])
+    if was != wallet.frozen:
+        outbox.publish(
+            WalletFroze(
+                owner_id=str(owner_id),
+                frozen=wallet.frozen,
+                owed=max(0, owed - free),
+                at=clock.now().timestamp(),
+            )
+        )
     _redraw(wallet)
     announce(owner_id)
 

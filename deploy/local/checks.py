@@ -20,6 +20,7 @@ SCHEMAS = {
     "docs/protocol.schema.json": (*MANAGE, "protocol_schema", "--file"),
     "docs/states.md": (*MANAGE, "state_diagrams", "--file"),
     "docs/reasons.md": (*MANAGE, "reason_catalogue", "--file"),
+    "docs/notifications.md": (*MANAGE, "notice_catalogue", "--file"),
     "docs/offer-fields.md": (*MANAGE, "offer_fields", "--file"),
 }
 CHECKS = {

@@ -108,10 +108,29 @@ def test_production_has_to_be_encrypted_and_to_name_its_hosts(good: pytest.Monke
     assert "DC_STRIPE_SECRET_KEY and DC_STRIPE_WEBHOOK_SECRET are needed" in refused()
     good.setenv("DC_STRIPE_SECRET_KEY", SECRET)
     good.setenv("DC_STRIPE_WEBHOOK_SECRET", SECRET)
+    assert "DC_MAIL must be smtp in production, or nobody gets any mail" in refused()
+    good.setenv("DC_MAIL", "smtp")
+    assert "DC_SMTP_HOST is needed with DC_MAIL=smtp" in refused()
+    good.setenv("DC_SMTP_HOST", "mail.internal")
     good.setenv("DC_ALLOWED_HOSTS", "*")
     assert "DC_ALLOWED_HOSTS must name the hosts in production" in refused()
     good.setenv("DC_ALLOWED_HOSTS", "market.example")
     assert env.load().mode is env.Mode.PRODUCTION
+
+
+@pytest.mark.parametrize(
+    "sender", ["", "nobody", "Market <nobody>", "Market <a@b>\nBcc: c@d", "a b@example.org"]
+)
+def test_mail_needs_a_sender_that_is_one(good: pytest.MonkeyPatch, sender: str) -> None:
+    good.setenv("DC_MAIL_FROM", sender)
+    assert "a sender looks like DistributedCompute <noreply@example.org>" in refused()
+
+
+def test_a_mail_servers_user_and_password_belong_together(good: pytest.MonkeyPatch) -> None:
+    good.setenv("DC_SMTP_USER", "dcompute")
+    assert "DC_SMTP_USER and DC_SMTP_PASSWORD belong together" in refused()
+    good.setenv("DC_SMTP_PASSWORD", SECRET)
+    assert env.load().smtp_user == "dcompute"
 
 
 def test_an_influxdb_with_its_token_is_taken(good: pytest.MonkeyPatch) -> None:

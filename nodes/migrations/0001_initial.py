@@ -203,6 +203,7 @@ class Migration(migrations.Migration):
                 ('workload', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, primary_key=True, related_name='log', serialize=False, to='nodes.workload')),
                 ('text', models.TextField()),
                 ('at', models.DateTimeField(db_index=True)),
+                ('warned', models.BooleanField(default=False)),
             ],
         ),
         migrations.CreateModel(

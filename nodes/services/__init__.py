@@ -22,6 +22,7 @@ from nodes.services.sessions import (
     record_beats,
     sweep_liveness,
 )
+from nodes.services.telling import tell_host, tell_of_listing
 from nodes.services.tunnels import admit_login, admit_proxy, tunnel_settings
 from nodes.services.workloads import (
     checkpoint_workload,
@@ -34,6 +35,7 @@ from nodes.services.workloads import (
     renew_workload,
     restart_workload,
     revise_keys,
+    warn_of_logs,
     wish_workload,
 )
 
@@ -71,6 +73,9 @@ __all__ = [
     "revoke_node_key",
     "set_prices",
     "sweep_liveness",
+    "tell_host",
+    "tell_of_listing",
     "tunnel_settings",
+    "warn_of_logs",
     "wish_workload",
 ]

@@ -12,7 +12,7 @@ from accounts.actors import Actor
 from audit import services as audit
 from core import clock, money, outbox
 from core.errors import Invalid, NotFound
-from nodes.events import NodeChanged, WorkloadWished
+from nodes.events import ListingChanged, NodeChanged, NodeDrained, WorkloadWished
 from nodes.hardware import card_columns, host_columns
 from nodes.machine import RENTABLE, STANDING, UNRENTABLE, Hidden, NodeStatus, Wish, WorkloadState
 from nodes.models import Allocation, Gpu, Node, Offer, Workload
@@ -28,6 +28,7 @@ def refresh_offer(node: Node) -> Offer:
     free = len(gpus) - len({gpu.pk for gpu in taken} & {gpu.pk for gpu in gpus})
     disk = disk_left(node)
     hidden = _why_hidden(node, disk)
+    was = Offer.objects.filter(node=node).values_list("hidden_because", flat=True).first()
     offer, _ = Offer.objects.update_or_create(
         node=node,
         defaults={
@@ -47,6 +48,9 @@ def refresh_offer(node: Node) -> Offer:
         },
     )
     outbox.publish(NodeChanged(node_id=str(node.pk)))
+    if was is not None and was != hidden:
+        at = clock.now().timestamp()
+        outbox.publish(ListingChanged(node_id=str(node.pk), was=was, now=hidden, at=at))
     return offer
 
 
@@ -175,6 +179,8 @@ def drain_node(*, actor: Actor, node_id: uuid.UUID, draining: bool) -> Node:
             data={},
         )
         outbox.publish(WorkloadWished(node_id=str(node.pk)))
+        at = clock.now().timestamp()
+        outbox.publish(NodeDrained(node_id=str(node.pk), draining=draining, at=at))
     return node
 
 

@@ -16,7 +16,7 @@ from core import clock, outbox
 from core.errors import Conflict, Forbidden, Unauthenticated
 from hostagent.protocol import Hello, Welcome, session_statement
 from nodes import liveness
-from nodes.events import NodeBack, NodeLost
+from nodes.events import NodeBack, NodeCloned, NodeFirstSeen, NodeLost
 from nodes.machine import NodeStatus
 from nodes.models import AgentSession, Node, NodeKey
 from nodes.queries import desired_set
@@ -79,6 +79,7 @@ def _quarantine(node: Node, session: AgentSession, hello: Hello) -> None:
         subject_id=node.pk,
         data={"instances": [session.instance_id, hello.instance_id]},
     )
+    outbox.publish(NodeCloned(node_id=str(node.pk), at=clock.now().timestamp()))
 
 
 def _replace_session(
@@ -115,6 +116,8 @@ def _welcome(node: Node, key: NodeKey, hello: Hello, gateway: str) -> Welcome:
     record_observed(node_id=str(node.pk), epoch=node.epoch, reports=hello.observed)
     node.refresh_from_db()
     refresh_offer(node)
+    if node.epoch == 1:
+        outbox.publish(NodeFirstSeen(node_id=str(node.pk), at=now.timestamp()))
     # Whoever should have noticed the silence may have been silent too.
     if was is NodeStatus.OFFLINE or (now - heard).total_seconds() >= settings.DC.offline_seconds:
         last, first = clock.to_epoch(heard), clock.to_epoch(now)

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 from django.conf import settings
+from django.db import transaction
 from django.db.models import F
 
 from accounts.actors import Actor
@@ -18,7 +19,7 @@ from core import clock, outbox, secrets
 from core.errors import Conflict
 from core.ids import new_id
 from hostagent.protocol import ImageCache, WorkloadReport, WorkloadState
-from nodes.events import WorkloadObserved, WorkloadWished
+from nodes.events import LogsExpiring, WorkloadObserved, WorkloadWished
 from nodes.machine import Wish
 from nodes.models import Node, Workload, WorkloadLog
 from nodes.services.capacity import release_allocation
@@ -26,6 +27,7 @@ from nodes.services.images import record_images
 from nodes.services.listing import note_start
 from nodes.services.ports import release_ports
 
+WARN_OF_LOGS = dt.timedelta(days=3)
 # What an agent sees of a container that has not run yet.
 UP_TO_RUNNING = frozenset({"", WorkloadState.PULLING.value, WorkloadState.STARTING.value})
 
@@ -166,6 +168,25 @@ def forget_logs() -> int:
     return WorkloadLog.objects.filter(at__lt=edge).delete()[0]
 
 
+@transaction.atomic
+def warn_of_logs(*, limit: int = 500) -> int:
+    """Tell that last words will be deleted in three days, or half their time; return of how many."""
+    kept = dt.timedelta(days=settings.DC.log_days)
+    ahead = min(WARN_OF_LOGS, kept / 2)
+    old = WorkloadLog.objects.filter(warned=False, at__lt=clock.now() - kept + ahead)
+    logs = list(old.lock().select_related("workload")[:limit])
+    for log in logs:
+        outbox.publish(
+            LogsExpiring(
+                workload_id=str(log.workload_id),
+                subject_id=str(log.workload.subject_id),
+                until=clock.to_epoch(log.at + kept),
+            )
+        )
+    WorkloadLog.objects.filter(pk__in=[log.pk for log in logs]).update(warned=True)
+    return len(logs)
+
+
 def _raise_generation(node: Node) -> int:
     Node.objects.filter(pk=node.pk).update(generation=F("generation") + 1)
     node.refresh_from_db(fields=["generation"])
@@ -213,7 +234,7 @@ def _record_one(node: Node, workload: Workload, report: WorkloadReport) -> None:
     seen = msgspec.to_builtins(report)
     if logs := seen.pop("logs"):
         WorkloadLog.objects.update_or_create(
-            workload=workload, defaults={"text": logs, "at": clock.now()}
+            workload=workload, defaults={"text": logs, "at": clock.now(), "warned": False}
         )
     if seen == workload.observed:
         return

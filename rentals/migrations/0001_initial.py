@@ -94,6 +94,7 @@ class Migration(migrations.Migration):
                 ('checkpoint_command', models.CharField(blank=True, default='', max_length=1000)),
                 ('checkpoint_seconds', models.PositiveSmallIntegerField(default=60)),
                 ('checkpointed_at', models.DateTimeField(blank=True, null=True)),
+                ('end_warned_at', models.DateTimeField(blank=True, null=True)),
                 ('unreachable_since', models.DateTimeField(blank=True, null=True)),
                 ('ended_at', models.DateTimeField(blank=True, null=True)),
                 ('end', models.JSONField(blank=True, null=True)),

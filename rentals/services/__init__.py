@@ -32,6 +32,15 @@ from rentals.services.steering import (
     start_rental,
     stop_rental,
 )
+from rentals.services.telling import (
+    tell_of_contact,
+    tell_of_drain,
+    tell_of_limit,
+    tell_of_logs,
+    tell_of_move,
+    tell_of_reserve,
+    tell_of_steering,
+)
 from rentals.services.templating import (
     add_version,
     archive_template,
@@ -87,6 +96,13 @@ __all__ = [
     "start_rental",
     "startable_templates",
     "stop_rental",
+    "tell_of_contact",
+    "tell_of_drain",
+    "tell_of_limit",
+    "tell_of_logs",
+    "tell_of_move",
+    "tell_of_reserve",
+    "tell_of_steering",
     "templates_page",
     "timeline",
     "upsert_official_template",

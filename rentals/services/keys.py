@@ -12,7 +12,7 @@ from core.errors import Conflict, Invalid, NotFound
 from nodes import services as nodes
 from rentals.machine import State
 from rentals.models import Rental
-from rentals.services.moving import announce, is_ending
+from rentals.services.moving import announce, is_ending, tell_of_steering
 from rentals.services.steering import mine
 
 
@@ -46,5 +46,6 @@ def change_keys(
     rental.ssh_keys = chosen_keys(actor, ssh_key_ids)
     rental.save(update_fields=["ssh_keys"])
     nodes.revise_keys(actor=actor, workload_id=rental.workload_id, ssh_keys=rental.ssh_keys)
+    tell_of_steering(actor, rental, "keys", keys=len(rental.ssh_keys))
     announce(rental)
     return rental

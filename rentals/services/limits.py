@@ -16,13 +16,20 @@ from rentals.machine import State
 from rentals.models import Rental
 from rentals.services.life import stand_still
 from rentals.services.moving import announce, is_ending, lock_rental
-from rentals.services.planned import planned_stop, save_in_time, warn_of_cap
+from rentals.services.planned import (
+    WARN_OF_END,
+    planned_stop,
+    save_in_time,
+    warn_of_cap,
+    warn_of_end,
+)
 from rentals.services.steering import mine
 
 MAX_AHEAD = dt.timedelta(days=365)
 MAX_CAP = 1_000_000 * money.NANO
 WARN_PERCENT = 80
 MIN_IDLE, MAX_IDLE = 5, 7 * 24 * 60
+LIMITS = ("ends_at", "spend_cap", "cap_warned_at", "end_warned_at", "idle_minutes")
 MAX_COMMAND = 1000
 MAX_CHECKPOINT_SECONDS = 600
 
@@ -57,7 +64,8 @@ def set_limits(
         raise Invalid("idle_range", f"Name {MIN_IDLE} to {MAX_IDLE} minutes of idleness, or none.")
     rental.ends_at, rental.spend_cap, rental.cap_warned_at = ends_at, spend_cap, None
     rental.idle_minutes = idle_minutes
-    rental.save(update_fields=["ends_at", "spend_cap", "cap_warned_at", "idle_minutes"])
+    rental.end_warned_at = _known(ends_at, now)
+    rental.save(update_fields=LIMITS)
     audit.record(
         actor=actor,
         verb="rental.limited",
@@ -71,6 +79,11 @@ def set_limits(
     )
     announce(rental)
     return rental
+
+
+def _known(ends_at: dt.datetime | None, now: dt.datetime) -> dt.datetime | None:
+    """Whoever sets an end within the hour need not be warned of it."""
+    return now if ends_at is not None and ends_at - now <= WARN_OF_END else None
 
 
 @transaction.atomic
@@ -137,6 +150,7 @@ def enforce_limits(*, actor: Actor, rental_id: uuid.UUID) -> None:
         return
     save_in_time(actor, rental, plan, now)
     warn_of_cap(actor, rental, WARN_PERCENT)
+    warn_of_end(rental)
 
 
 @transaction.atomic

@@ -10,7 +10,7 @@ from audit import services as audit
 from core import clock, outbox
 from nodes.machine import Wish
 from nodes.models import Workload
-from rentals.events import RentalChanged
+from rentals.events import RentalChanged, RentalMoved, RentalSteered
 from rentals.machine import State
 from rentals.models import Rental
 
@@ -29,6 +29,7 @@ def is_ending(rental: Rental) -> bool:
 def move(actor: Actor, rental: Rental, to: State, **fields: Any) -> None:
     """Move a locked rental to another state, write who did it, and tell whoever watches."""
     frm = State(rental.state)
+    ran = rental.running_since is not None
     # A new phase is neither idle nor saved yet.
     fresh = {"phase_since": clock.now(), "checkpointed_at": None, "idle_since": None}
     fields = {**fresh, **fields}
@@ -44,7 +45,32 @@ def move(actor: Actor, rental: Rental, to: State, **fields: Any) -> None:
         subject_id=rental.pk,
         data={"from": frm.value, "end": rental.end},
     )
+    why = (rental.end or {}) if to in {State.STOPPING, State.STOPPED, State.ENDED} else {}
+    outbox.publish(
+        RentalMoved(
+            rental_id=str(rental.pk),
+            frm=frm.value,
+            to=to.value,
+            at=rental.phase_since.timestamp(),
+            ran=ran,
+            code=why.get("code", ""),
+            message=why.get("message", ""),
+        )
+    )
     announce(rental)
+
+
+def tell_of_steering(actor: Actor, rental: Rental, action: str, *, keys: int = 0) -> None:
+    """Say that somebody has asked a rental for something that its renter should know of."""
+    outbox.publish(
+        RentalSteered(
+            rental_id=str(rental.pk),
+            action=action,
+            who=actor.label,
+            at=clock.now().timestamp(),
+            keys=keys,
+        )
+    )
 
 
 def announce(rental: Rental) -> None:

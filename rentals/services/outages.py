@@ -11,7 +11,8 @@ from django.db import transaction
 from accounts.actors import Actor
 from audit import services as audit
 from billing import services as billing
-from core import clock
+from core import clock, outbox
+from rentals.events import RentalContact
 from rentals.machine import State
 from rentals.models import Rental
 from rentals.probing import Sign
@@ -72,6 +73,8 @@ def _record(actor: Actor, rental: Rental, verb: str, at: int) -> None:
     audit.record(
         actor=actor, verb=verb, subject_type="rental", subject_id=rental.pk, data={"at": at}
     )
+    lost = verb == "rental.unreachable"
+    outbox.publish(RentalContact(rental_id=str(rental.pk), lost=lost, at=at))
     announce(rental)
 
 

@@ -10,14 +10,17 @@ from django.conf import settings
 from accounts.actors import Actor
 from audit import services as audit
 from billing import services as billing
-from core import clock
+from core import clock, outbox
 from nodes import services as nodes
+from rentals.events import RentalLimitNear
 from rentals.models import Rental
 from rentals.services.life import reason
 from rentals.services.moving import announce
 
 # Between the sweep that tells a machine and the command running there.
 SLACK_SECONDS = 2
+# How long before its end date a renter is told of it.
+WARN_OF_END = dt.timedelta(hours=1)
 
 
 @dataclass(frozen=True)
@@ -104,4 +107,23 @@ def warn_of_cap(actor: Actor, rental: Rental, percent: int) -> None:
         subject_id=rental.pk,
         data={"spent": spent, "cap": rental.spend_cap},
     )
+    outbox.publish(
+        RentalLimitNear(
+            rental_id=str(rental.pk),
+            at=rental.cap_warned_at.timestamp(),
+            spent=spent,
+            cap=rental.spend_cap,
+        )
+    )
     announce(rental)
+
+
+def warn_of_end(rental: Rental) -> None:
+    """Tell once that a locked rental reaches its end date within the hour."""
+    now = clock.now()
+    if rental.ends_at is None or rental.end_warned_at or rental.ends_at - now > WARN_OF_END:
+        return
+    rental.end_warned_at = now
+    rental.save(update_fields=["end_warned_at"])
+    end = clock.to_epoch(rental.ends_at)
+    outbox.publish(RentalLimitNear(rental_id=str(rental.pk), at=now.timestamp(), end=end))

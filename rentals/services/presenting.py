@@ -49,7 +49,7 @@ def describe(rental: Rental) -> Description:
     if state in {State.REQUESTED, State.RESERVED}:
         return Description(
             "Reserving",
-            f"Holding {_size(rental)} on {rental.node.name} for you. Your address is already fixed.",
+            f"Holding {size_of(rental)} on {rental.node.name} for you. Your address is already fixed.",
             "waiting",
         )
     if state is State.PULLING:
@@ -80,7 +80,8 @@ def price_out(compute_rate: int, storage_rate: int) -> dict[str, str]:
     }
 
 
-def _size(rental: Rental) -> str:
+def size_of(rental: Rental) -> str:
+    """Return how much of its machine a rental has, as a sentence says it."""
     return f"{rental.gpu_count} GPUs" if rental.gpu_count else "the whole machine"
 
 

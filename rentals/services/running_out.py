@@ -10,11 +10,13 @@ from django.db import transaction
 from accounts.actors import Actor
 from audit import services as audit
 from billing import services as billing
-from core import clock
+from core import clock, outbox
 from nodes.models import Node
+from rentals.events import ReserveFreed
 from rentals.machine import State
 from rentals.models import Rental, RentalQuerySet
 from rentals.services.life import reason, stand_still, wind_up
+from rentals.services.meters import STORAGE_HOLD_SECONDS as RESERVE_SECONDS
 from rentals.services.meters import release_reserve
 from rentals.services.moving import announce, is_ending, lock_rental
 from rentals.services.outages import pause_locked
@@ -85,10 +87,25 @@ def _free_reserves(actor: Actor, owner_id: uuid.UUID) -> bool:
             verb="rental.reserve_used",
             subject_type="rental",
             subject_id=rental.pk,
-            data={"seconds": 48 * 3600},
+            data={"seconds": RESERVE_SECONDS},
         )
         announce(rental)
+    if rentals:
+        _tell(owner_id, rentals)
     return billing.used_up_at(owner_id=owner_id) is None
+
+
+def _tell(owner_id: uuid.UUID, rentals: list[Rental]) -> None:
+    now = clock.now().timestamp()
+    ends = billing.balance_of(owner_id=owner_id).runs_out
+    outbox.publish(
+        ReserveFreed(
+            owner_id=str(owner_id),
+            rental_ids=[str(rental.pk) for rental in rentals],
+            until=ends or int(now) + RESERVE_SECONDS,
+            at=now,
+        )
+    )
 
 
 @transaction.atomic

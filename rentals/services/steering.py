@@ -20,7 +20,7 @@ from rentals.services.addresses import take_address_again
 from rentals.services.brake import require_starts_left
 from rentals.services.life import reason, stand_still, wind_up
 from rentals.services.meters import close_compute, hold_compute, hold_storage
-from rentals.services.moving import is_ending, move
+from rentals.services.moving import is_ending, move, tell_of_steering
 
 
 def mine(actor: Actor, rental_id: uuid.UUID) -> Rental:
@@ -130,6 +130,7 @@ def restart_rental(*, actor: Actor, rental_id: uuid.UUID) -> Rental:
     require_starts_left(rental.renter_id)
     nodes.restart_workload(actor=actor, workload_id=rental.workload_id)
     _start_over(actor, rental)
+    tell_of_steering(actor, rental, "restart")
     return rental
 
 
@@ -157,6 +158,7 @@ def recreate_rental(*, actor: Actor, rental_id: uuid.UUID, confirmed: bool) -> R
         _require_contact(rental)
     nodes.renew_workload(actor=actor, workload_id=rental.workload_id)
     _start_over(actor, rental)
+    tell_of_steering(actor, rental, "recreate")
     return rental
 
 

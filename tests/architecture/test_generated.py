@@ -12,6 +12,7 @@ from tests.architecture.tree import ROOT
 GENERATED = {
     "docs/states.md": "state_diagrams",
     "docs/reasons.md": "reason_catalogue",
+    "docs/notifications.md": "notice_catalogue",
     "docs/offer-fields.md": "offer_fields",
     "docs/protocol.schema.json": "protocol_schema",
     "docs/api/v1.yaml": "spectacular",

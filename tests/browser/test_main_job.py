@@ -174,6 +174,7 @@ def test_pages_have_no_accessibility_violations(
     moved = site.get("alice", "wallet/statement/")["rows"][0]
     month = moved["at"][:7]
     paths += [f"/wallet/movements/{moved['id']}/", f"/statements/{month}/"]
+    paths += ["/notifications/", "/notifications/choices/"]
     rentals = site.get("alice", "rentals/")
     paths += [f"/rentals/{rentals[0]['id']}/", f"/rentals/{rentals[0]['id']}/bill/"]
     key = {"Idempotency-Key": str(uuid.uuid4())}

@@ -1,4 +1,4 @@
-"""What people do with their own account, and who a request comes from."""
+"""What people do with their own account and its keys, and who a request comes from."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from django.http import HttpRequest
 from accounts.actors import Actor
 from accounts.models import ApiKey, SshKey, User
 from accounts.roles import PERMISSIONS, STAFF, Role
+from accounts.services.notifying import notify
 from audit import services as audit
 from core import clock
 from core.errors import Conflict, Invalid, NotFound, Unauthenticated
@@ -110,6 +111,16 @@ def add_ssh_key(*, actor: Actor, name: str, public_key: str) -> SshKey:
         subject_id=key.pk,
         data={"fingerprint": key.fingerprint},
     )
+    notify(
+        user_id=actor.user_id,
+        code="ssh_key_added",
+        key=str(key.pk),
+        params={
+            "name": key.name,
+            "fingerprint": key.fingerprint,
+            "at": clock.to_epoch(key.created_at),
+        },
+    )
     return key
 
 
@@ -197,6 +208,17 @@ def create_api_key(
         subject_type="api_key",
         subject_id=key.pk,
         data={"prefix": prefix, "scopes": wanted},
+    )
+    notify(
+        user_id=actor.user_id,
+        code="api_key_made",
+        key=str(key.pk),
+        params={
+            "name": key.name,
+            "prefix": prefix,
+            "scopes": ", ".join(wanted) or "nothing",
+            "at": clock.to_epoch(key.created_at),
+        },
     )
     return key, plain
 

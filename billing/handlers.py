@@ -1,0 +1,33 @@
+"""What is told of money when it has moved."""
+
+from __future__ import annotations
+
+import uuid
+
+from billing import services
+from billing.events import DepositChanged, DepositSucceeded, DisputeChanged, WalletFroze
+from billing.machine import DepositState
+from core.outbox import on
+
+
+@on(DepositSucceeded)
+def tell_of_money(event: DepositSucceeded) -> None:
+    services.tell_of_deposit(deposit_id=uuid.UUID(event.deposit_id), failed=False)
+
+
+@on(DepositChanged)
+def tell_of_failure(event: DepositChanged) -> None:
+    if DepositState(event.state) is DepositState.FAILED:
+        services.tell_of_deposit(deposit_id=uuid.UUID(event.deposit_id), failed=True)
+
+
+@on(DisputeChanged)
+def tell_of_dispute(event: DisputeChanged) -> None:
+    services.tell_of_dispute(dispute_id=uuid.UUID(event.dispute_id), state=event.state)
+
+
+@on(WalletFroze)
+def tell_of_frost(event: WalletFroze) -> None:
+    services.tell_of_frost(
+        owner_id=uuid.UUID(event.owner_id), frozen=event.frozen, owed=event.owed, at=event.at
+    )
