@@ -185,9 +185,13 @@ def transfer_out(
 
 def movement_out(found: Movement, owner_id: object) -> dict[str, Any]:
     """Return one movement with the arithmetic and the events behind it."""
-    rate = found.rate
+    rate, original = found.rate, found.transfer.reverses
+    # What is given back belongs to the line of what was posted.
+    meter = found.transfer.meter or (original.meter if original else None)
     return {
         **transfer_out(found.transfer, owner_id),
+        "subject_id": str(meter.subject_id) if meter else None,
+        "line_id": str(meter.pk) if meter else None,
         "sentence": _sentence(found),
         "rate_nano_per_second": rate,
         "seconds": found.seconds,
@@ -200,13 +204,15 @@ def movement_out(found: Movement, owner_id: object) -> dict[str, Any]:
 
 def _sentence(found: Movement) -> str:
     """Return how the amount comes about."""
-    amount = money.decimal_string(found.transfer.amount)
-    currency = found.transfer.src.currency
+    transfer = found.transfer
+    amount = money.decimal_string(transfer.amount)
+    currency = transfer.src.currency
+    mends = transfer.reverses_id
     if found.rate is None or found.seconds is None:
-        return f"{kind_words(found.transfer.kind)}: {amount} {currency}."
-    assert found.transfer.meter is not None
+        tail = f", a part of movement {mends}" if mends else ""
+        return f"{kind_words(transfer.kind)}: {amount} {currency}{tail}."
+    assert transfer.meter is not None
     hourly = money.decimal_string(found.rate * money.SECONDS_PER_HOUR)
-    what = f"{found.seconds} s of {found.transfer.meter.kind} at {hourly} {currency} an hour"
-    mends = found.transfer.reverses_id
+    what = f"{found.seconds} s of {transfer.meter.kind} at {hourly} {currency} an hour"
     tail = f", which takes back a part of movement {mends}" if mends else ""
     return f"{what} ({found.rate} billionths a second) make {amount} {currency}{tail}."

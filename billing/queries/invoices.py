@@ -44,7 +44,7 @@ def used_in(*, window: Window, owner_id: uuid.UUID, currency: str) -> list[Used]
 
 @dataclass(frozen=True)
 class GivenBack:
-    """A part of a posting that came back into a wallet; `original` is that posting."""
+    """A part of a posting that came back into a wallet; below zero: that was taken again, for it came twice."""
 
     original: Transfer
     kind: str
@@ -53,8 +53,17 @@ class GivenBack:
 
 def given_back_in(*, window: Window, owner_id: uuid.UUID, currency: str) -> list[GivenBack]:
     """Return what came back into a wallet in a window for use that it had paid before, whenever that was."""
-    rows = Transfer.objects.filter(
-        window.covers(), _wallet("dst", owner_id, currency), reverses__isnull=False
-    )
-    found = rows.select_related("reverses__meter").order_by("pk")
-    return [GivenBack(row.reverses, row.kind, row.amount) for row in found if row.reverses]
+    naming = Transfer.objects.filter(window.covers(), reverses__isnull=False)
+    naming = naming.select_related("reverses__meter", "reverses__reverses__meter").order_by("pk")
+    came = naming.filter(_wallet("dst", owner_id, currency))
+    went = naming.filter(_wallet("src", owner_id, currency))
+    return [GivenBack(_original(row), row.kind, row.amount) for row in came] + [
+        GivenBack(_original(row), row.kind, -row.amount) for row in went
+    ]
+
+
+def _original(row: Transfer) -> Transfer:
+    """Return the posting that a row gives back, or that the row which it takes again had given back."""
+    named = row.reverses
+    assert named is not None
+    return named.reverses or named

@@ -35,6 +35,8 @@ CENT = money.NANO // 100
 PREFIX = {Paper.INVOICE: "INV", Paper.CREDIT_NOTE: "CN"}
 # More rentals than this in one month stand in one line together; the statement has them all.
 MOST_LINES = 60
+# What a position is for: the rental, the kind, the rate.
+_Key = tuple[uuid.UUID | None, str, int]
 DEMO_SELLER = "Demo operator (not a real seller)"
 
 
@@ -83,10 +85,10 @@ def _issue_month(month: Month) -> int:
 def _drafts(statement: MonthlyStatement, window: Window) -> list[_Draft]:
     """Return the invoice of a month, if there is one, and a credit note for each earlier one it corrects."""
     owner_id, currency = statement.owner_id, statement.currency
-    used: Counter[tuple[uuid.UUID | None, str, int]] = Counter()
+    used: Counter[_Key] = Counter()
     for each in queries.used_in(window=window, owner_id=owner_id, currency=currency):
         used[each.subject_id, each.kind, each.rate] += each.amount
-    earlier: defaultdict[dt.date, Counter[tuple[uuid.UUID | None, str, int]]] = defaultdict(Counter)
+    earlier: defaultdict[dt.date, Counter[_Key]] = defaultdict(Counter)
     for back in queries.given_back_in(window=window, owner_id=owner_id, currency=currency):
         meter, month = back.original.meter, _month_with(back.original)
         key = (meter.subject_id, meter.kind, meter.rate) if meter else (None, back.kind, 0)
@@ -94,18 +96,25 @@ def _drafts(statement: MonthlyStatement, window: Window) -> list[_Draft]:
             used[key] -= back.amount
         elif month is not None:
             earlier[month][key] += back.amount
-    drafts = [_Draft(statement, _tidy(used))]
+    notes: list[_Draft] = []
     for month, amounts in sorted(earlier.items()):
         invoice = Invoice.objects.filter(
             owner_id=owner_id, currency=currency, month=month, paper=Paper.INVOICE.value
         ).first()
         # What was too little to be invoiced needs no credit note either.
-        if invoice is not None:
-            drafts.append(_Draft(statement, _tidy(amounts), invoice))
+        if invoice is None:
+            continue
+        if amounts.total() < 0:
+            # More was taken again than came back: it is owed for now, as use is.
+            for key, amount in amounts.items():
+                used[key] -= amount
+        else:
+            notes.append(_Draft(statement, _tidy(amounts), invoice))
+    drafts = [_Draft(statement, _tidy(used)), *notes]
     return [draft for draft in drafts if draft.total > 0]
 
 
-def _tidy(amounts: Counter[tuple[uuid.UUID | None, str, int]]) -> list[Used]:
+def _tidy(amounts: Counter[_Key]) -> list[Used]:
     return [
         Used(subject, kind, rate, amount)
         for (subject, kind, rate), amount in sorted(amounts.items(), key=lambda row: str(row[0]))

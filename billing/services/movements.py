@@ -37,7 +37,9 @@ def explain_transfer(*, actor: Actor, transfer_id: int) -> Movement:
     mine = Q(src__kind=wallet, src__owner_id=actor.user_id) | Q(
         dst__kind=wallet, dst__owner_id=actor.user_id
     )
-    found = Transfer.objects.filter(mine, pk=transfer_id).select_related("src", "dst", "meter")
+    found = Transfer.objects.filter(mine, pk=transfer_id).select_related(
+        "src", "dst", "meter", "reverses__meter"
+    )
     transfer = found.first()
     if transfer is None:
         raise NotFound("movement_unknown", "There is no such movement in your wallets.")
@@ -55,9 +57,7 @@ def _arithmetic(transfer: Transfer) -> tuple[int | None, int | None]:
 
 
 def _mended_by(transfer: Transfer) -> tuple[int, ...]:
-    if transfer.meter_id is None:
-        return ()
-    backs = Transfer.objects.filter(meter=transfer.meter_id, reverses=transfer.pk)
+    backs = Transfer.objects.filter(reverses=transfer.pk)
     return tuple(backs.order_by("pk").values_list("pk", flat=True))
 
 
