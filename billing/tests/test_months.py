@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import datetime as dt
 import io
+import random
 import threading
 from collections.abc import Iterator
 from decimal import Decimal
@@ -14,10 +15,11 @@ import pytest
 import time_machine
 from django.core.management import CommandError, call_command
 from django.db import IntegrityError, connection, transaction
+from django.db.models import Sum
 
 from accounts.actors import Actor
 from billing import services, tasks
-from billing.models import Meter, Month, MonthlyStatement, Side, Transfer
+from billing.models import Invoice, Meter, Month, MonthlyStatement, Side, Transfer
 from core import money
 from core.errors import DomainError
 from core.ids import new_id
@@ -290,3 +292,50 @@ def test_the_pages_show_months_and_one_month(traveller: time_machine.Traveller) 
     assert "This month goes on" in going_on
     hosts = pages_of(bob).get("/statements/2026-10/?side=host").content.decode()
     assert "0.324" in hosts
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_over_random_months_with_steps_of_the_clock_statements_and_invoices_stay_true(
+    traveller: time_machine.Traveller, seed: int
+) -> None:
+    chance = random.Random(seed)
+    alice, bob = cast.person("alice", usd=1000), cast.person("bob")
+    meters: list[Meter] = []
+    kept: dict[object, object] = {}
+    for _ in range(40):
+        what = chance.choice(["use", "use", "take back", "pay in", "wait", "step", "close"])
+        if what == "use":
+            meters.append(used(alice, bob, traveller, chance.choice([1, 600, 86_400])))
+        elif what == "take back" and meters:
+            meter = chance.choice(meters)
+            since = meter.started + chance.randrange(100_000)
+            services.take_back(actor=alice, subject_id=meter.subject_id, since=since)
+        elif what == "pay in":
+            amount, idem = chance.randrange(1, USD), f"{alice.user_id}-{chance.random()}"
+            services.deposit(actor=alice, owner_id=alice.user_id, amount=amount, idem=idem)
+        elif what == "wait":
+            traveller.shift(chance.choice([60, 5 * 86_400, 33 * 86_400]))
+        elif what == "step":
+            traveller.shift(chance.randint(-6 * 3600, 6 * 3600))
+        else:
+            tasks.close_months()
+        # What was written stays as it was, and everything adds up.
+        papers = [*MonthlyStatement.objects.all(), *Invoice.objects.all()]
+        now = {paper.pk: {**vars(paper), "_state": None} for paper in papers}
+        assert all(now[pk] == before for pk, before in kept.items())
+        kept = {**now}
+    traveller.shift(40 * 86_400)
+    tasks.close_months()
+    assert services.verify_ledger() == []
+    balance = services.balance_of(owner_id=alice.user_id).total
+    latest = MonthlyStatement.objects.filter(owner_id=alice.user_id, side="wallet").latest("month")
+    assert latest.closing == balance
+    invoiced = sum(
+        paper.total if paper.paper == "invoice" else -paper.total for paper in Invoice.objects.all()
+    )
+    spent = Transfer.objects.filter(src__owner_id=alice.user_id).aggregate(total=Sum("amount"))
+    back = Transfer.objects.filter(reverses__isnull=False).aggregate(total=Sum("amount"))
+    # Each paper is rounded to cents, and what is below half a cent has none.
+    papers_and_months = Invoice.objects.count() + MonthlyStatement.objects.count()
+    off = abs(invoiced - (int(spent["total"] or 0) - int(back["total"] or 0)))
+    assert off <= papers_and_months * money.NANO // 100
