@@ -106,8 +106,7 @@ def _drafts(statement: MonthlyStatement, window: Window) -> list[_Draft]:
             continue
         if amounts.total() < 0:
             # More was taken again than came back: it is owed for now, as use is.
-            for key, amount in amounts.items():
-                used[key] -= amount
+            used.subtract(amounts)
         else:
             notes.append(_Draft(statement, _tidy(amounts), invoice))
     drafts = [_Draft(statement, _tidy(used)), *notes]
