@@ -148,7 +148,7 @@ def close_session(*, node_id: str, epoch: int) -> None:
 
 @transaction.atomic
 def record_beats(*, beats: Mapping[tuple[str, int], float]) -> None:
-    """Write many heartbeats in two statements.
+    """Write many heartbeats in a few statements, whose number does not depend on theirs.
 
     Args:
         beats: (node id, epoch) -> epoch seconds of the last beat. Beats of a fenced epoch, and beats
@@ -164,6 +164,12 @@ def record_beats(*, beats: Mapping[tuple[str, int], float]) -> None:
         [beats[key] for key in keys],
     )
     with connection.cursor() as cursor:
+        # An UPDATE takes rows as it finds them: two batches, or one and the sweep, would wait for each other.
+        cursor.execute(
+            "SELECT count(*) FROM (SELECT 1 FROM nodes_node WHERE id = ANY(%s::uuid[]) "
+            "ORDER BY id FOR NO KEY UPDATE) AS locked",
+            columns[:1],
+        )
         for table, node_column, also in (
             ("nodes_node", "id", "AND t.status <> 'offline'"),
             ("nodes_agentsession", "node_id", ""),
