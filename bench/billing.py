@@ -35,15 +35,16 @@ RENTALS = """
     ALTER TABLE billing_meter DISABLE TRIGGER USER;
     TRUNCATE billing_account, billing_meter, billing_transfer, billing_hold CASCADE;
     ALTER TABLE billing_transfer ENABLE TRIGGER USER;
-    INSERT INTO billing_account (id, kind, currency, balance, held, burn, asof)
-    VALUES (1, 'platform', '{currency}', 0, 0, 0, {asof}), (2, 'gateway', '{currency}', 0, 0, 0, {asof});
-    INSERT INTO billing_account (id, kind, owner_id, currency, floor, balance, held, burn, asof)
-    SELECT 2 + n, 'host', gen_random_uuid(), '{currency}', 0, 0, 0, 0, {asof}
+    INSERT INTO billing_account (id, kind, currency, balance, held, burn, asof, frozen)
+    VALUES (1, 'platform', '{currency}', 0, 0, 0, {asof}, false),
+           (2, 'gateway', '{currency}', 0, 0, 0, {asof}, false);
+    INSERT INTO billing_account (id, kind, owner_id, currency, floor, balance, held, burn, asof, frozen)
+    SELECT 2 + n, 'host', gen_random_uuid(), '{currency}', 0, 0, 0, 0, {asof}, false
     FROM generate_series(1, {hosts}) n;
     INSERT INTO billing_account
-        (id, kind, owner_id, currency, floor, balance, held, burn, asof, runs_out)
+        (id, kind, owner_id, currency, floor, balance, held, burn, asof, runs_out, frozen)
     SELECT 1000000 + n, 'wallet', gen_random_uuid(), '{currency}', 0, 1000000000000, 0, 2 * 14279, {asof},
-           {asof} + 1000000000000 / (2 * 14279)
+           {asof} + 1000000000000 / (2 * 14279), false
     FROM generate_series(1, {wallets}) n;
     INSERT INTO billing_meter
         (id, kind, subject_id, wallet_id, payee_id, rate, payee_rate, started, settled)
