@@ -40,7 +40,7 @@ class NodeLost(Event, frozen=True, kw_only=True):
 
 
 class NodeBack(Event, frozen=True, kw_only=True):
-    """A node has opened a session after a gap longer than the offline limit, noticed before or not.
+    """A node is heard again after a gap longer than the offline limit, noticed before or not.
 
     The gap is [last_beat, first_beat), in epoch seconds.
     """

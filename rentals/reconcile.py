@@ -14,6 +14,7 @@ from contextlib import contextmanager
 
 from django.conf import settings
 from django.db import DatabaseError
+from django.db.models import Q
 
 from accounts.actors import Actor
 from core import clock
@@ -215,7 +216,10 @@ def pause_node(node_id: uuid.UUID, last_beat: int) -> None:
 
 
 def _pause(node_id: uuid.UUID, last_beat: int, first_beat: int | None) -> None:
-    for rental_id in _on(node_id).values_list("pk", flat=True):
+    # What has ended since was billed for seconds that nobody saw, too.
+    since = clock.from_epoch(last_beat)
+    billed = Rental.objects.filter(Q(ended_at=None) | Q(ended_at__gte=since), node_id=node_id)
+    for rental_id in billed.order_by("pk").values_list("pk", flat=True):
         services.pause_billing(
             actor=Actor.system(), rental_id=rental_id, at=last_beat, until=first_beat
         )

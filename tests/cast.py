@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import uuid
 from dataclasses import dataclass, field
 
@@ -151,7 +152,9 @@ class ProtocolAgent:
         return link
 
     def beat(self) -> None:
-        """Let the gateway write that it has heard this machine now."""
+        """Let the gateway write that it has heard this machine now, as it has all the time."""
+        just_now = clock.now() - dt.timedelta(seconds=5)
+        Node.objects.filter(pk=self.node_id, last_beat__lt=just_now).update(last_beat=just_now)
         nodes.record_beats(beats={(self.node_id, self.epoch): clock.epoch()})
 
     def report(

@@ -153,7 +153,7 @@ def record_beats(*, beats: Mapping[tuple[str, int], float]) -> None:
     Args:
         beats: (node id, epoch) -> epoch seconds of the last beat. Beats of a fenced epoch, and beats
             older than what is written, change nothing. A lost node comes back by a session, not by a beat:
-            its gap must keep its beginning.
+            its gap must keep its beginning. A gap that nobody noticed is told of (`NodeBack`).
     """
     if not beats:
         return
@@ -165,11 +165,10 @@ def record_beats(*, beats: Mapping[tuple[str, int], float]) -> None:
     )
     with connection.cursor() as cursor:
         # An UPDATE takes rows as it finds them: two batches, or one and the sweep, would wait for each other.
-        cursor.execute(
-            "SELECT count(*) FROM (SELECT 1 FROM nodes_node WHERE id = ANY(%s::uuid[]) "
-            "ORDER BY id FOR NO KEY UPDATE) AS locked",
-            columns[:1],
-        )
+        cursor.execute(_LOCKED_GAPS, (columns[0], *columns, settings.DC.offline_seconds))
+        for node_id, heard, at in cursor.fetchall():
+            gap = NodeBack(node_id=str(node_id), last_beat=int(heard), first_beat=int(at))
+            outbox.publish(gap)
         for table, node_column, also in (
             ("nodes_node", "id", "AND t.status <> 'offline'"),
             ("nodes_agentsession", "node_id", ""),
@@ -182,6 +181,17 @@ def record_beats(*, beats: Mapping[tuple[str, int], float]) -> None:
                 columns,
             )
     _revive([key[0] for key in keys])
+
+
+# Which nodes were silent for so long that they should count as lost, and nobody noticed; all are locked in order.
+_LOCKED_GAPS = """
+    SELECT n.id, extract(epoch FROM n.last_beat)::float8, b.at
+    FROM (SELECT id, epoch, status, last_beat FROM nodes_node WHERE id = ANY(%s::uuid[])
+          ORDER BY id FOR NO KEY UPDATE) AS n
+    JOIN unnest(%s::uuid[], %s::bigint[], %s::float8[]) AS b(node, epoch, at)
+      ON b.node = n.id AND b.epoch = n.epoch
+    WHERE n.status <> 'offline' AND b.at - extract(epoch FROM n.last_beat) >= %s
+"""
 
 
 def _revive(node_ids: list[str]) -> None:

@@ -12,12 +12,14 @@ from audit import services as audit
 from billing import services as billing
 from core import bus, clock
 from hostagent.protocol import WorkloadState
+from nodes import services as nodes
 from nodes.machine import NodeStatus
 from nodes.models import Node
 from rentals import probing, reconcile, services, tasks
 from rentals.models import FailedStart, Rental
 from rentals.probing import Sign
 from rentals.tests.test_life import Scene
+from tests import cast
 from tests.invariants import broken
 
 pytestmark = pytest.mark.django_db
@@ -110,6 +112,37 @@ def test_a_lost_machine_is_not_probed_and_its_disk_costs_again_from_its_first_be
     scene.traveller.shift(20)
     assert scene.seconds("storage") == 120
     assert scene.verbs()[-2:] == ["rental.unreachable", "rental.reachable"]
+
+
+def test_what_ended_before_anybody_noticed_the_silence_is_not_billed_for_it(
+    scene: Outage, drain: Drain
+) -> None:
+    scene.traveller.shift(29)
+    services.end_rental(actor=scene.alice, rental_id=scene.rental.pk)
+    assert scene.seconds("compute") == 29
+    scene.traveller.shift(11)
+    link = scene.agent.connect()
+    scene.agent.report(link, cast.workload_of(scene.rental), WorkloadState.ABSENT)
+    reconcile.sweep()
+    assert scene.now().state == "ended"
+    drain()
+    assert (scene.seconds("compute"), scene.seconds("storage")) == (0, 0)
+
+
+def test_a_silence_that_nobody_noticed_is_not_billed_when_the_same_session_beats_again(
+    scene: Outage, drain: Drain
+) -> None:
+    beat = {(scene.agent.node_id, scene.link.epoch): 0.0}
+    scene.agent.beat()
+    scene.traveller.shift(29)
+    nodes.record_beats(beats=dict.fromkeys(beat, clock.now().timestamp()))
+    drain()
+    assert scene.seconds("compute") == 29
+    scene.traveller.shift(31)
+    nodes.record_beats(beats=dict.fromkeys(beat, clock.now().timestamp()))
+    drain()
+    scene.traveller.shift(7)
+    assert (scene.seconds("compute"), scene.seconds("storage")) == (36, 36)
 
 
 def test_what_had_stopped_to_answer_before_its_machine_was_lost_is_billed_when_it_answers(

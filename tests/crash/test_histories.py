@@ -11,7 +11,6 @@ import secrets
 
 import pytest
 from django.db import transaction
-
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from django.db import transaction
 from msgspec import structs
 
 from accounts import services as accounts
@@ -20,7 +21,7 @@ from core import clock
 from hostagent.protocol import Observed, WorkloadReport, WorkloadState
 from nodes import gateway
 from nodes import services as nodes
-from nodes.machine import Wish
+from nodes.machine import NodeStatus, Wish
 from nodes.models import Node, Workload
 from rentals import probing
 from tests import cast
@@ -95,7 +96,7 @@ def hurry() -> None:
     # Everything asks core.clock, and nothing else, what time it is.
     clock.epoch = lambda: int(virtual())  # type: ignore[assignment]
     clock.now = lambda: clock.dt.datetime.fromtimestamp(virtual(), clock.dt.UTC)  # type: ignore[assignment]
-    probing.ssh_answers = lambda *_, **__: True  # type: ignore[assignment]
+    probing.look = lambda *_, **__: probing.Sign.ANSWERS  # type: ignore[assignment]
 
 
 def sign_in(machine: dict[str, Any]) -> None:
@@ -144,11 +145,12 @@ _UP = frozenset({WorkloadState.STARTING.value, WorkloadState.RUNNING.value})
 
 
 def beat(world: World) -> None:
-    """Every machine is heard."""
-    epochs = Node.objects.filter(pk__in=[machine["node"] for machine in world.machines])
-    nodes.record_beats(
-        beats={
-            (str(node_id), epoch): clock.now().timestamp()
-            for node_id, epoch in epochs.values_list("pk", "epoch")
-        }
-    )
+    """Every machine that is not lost has been heard all the time up to now."""
+    machines = [machine["node"] for machine in world.machines]
+    with transaction.atomic():
+        heard = [node.pk for node in Node.objects.lock().filter(pk__in=machines)]
+        found = Node.objects.filter(pk__in=heard).exclude(status=NodeStatus.OFFLINE.value)
+        found.filter(last_beat__lt=clock.now()).update(last_beat=clock.now())
+    epochs = found.values_list("pk", "epoch")
+    at = clock.now().timestamp()
+    nodes.record_beats(beats={(str(node_id), epoch): at for node_id, epoch in epochs})

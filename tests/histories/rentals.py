@@ -61,9 +61,7 @@ class Fuse:
     def __init__(self, left: int) -> None:
         self.left = left
 
-    def __call__(
-        self, execute: Callable[..., object], sql: str, *more: object
-    ) -> object:
+    def __call__(self, execute: Callable[..., object], sql: str, *more: object) -> object:
         # The borders of transactions are Django's, which would lose count of them.
         if not sql.startswith(("SAVEPOINT", "RELEASE", "ROLLBACK")):
             self.left -= 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 
 Span = tuple[int, int]
@@ -19,7 +20,7 @@ def without(spans: list[Span], gaps: list[Span]) -> list[Span]:
 def count(spans: list[Span]) -> int:
     """Return how many seconds there are; no second may be in two spans."""
     ordered = sorted(span for span in spans if span[0] < span[1])
-    for (_, end), (start, _) in zip(ordered, ordered[1:], strict=False):
+    for (_, end), (start, _) in itertools.pairwise(ordered):
         assert end <= start, f"a second twice: {ordered}"
     return sum(end - start for start, end in ordered)
 
