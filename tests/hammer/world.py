@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import time
 import uuid
@@ -94,9 +95,9 @@ def hurry() -> None:
         return START + time.clock_gettime(time.CLOCK_MONOTONIC) * SPEED
 
     # Everything asks core.clock, and nothing else, what time it is.
-    clock.epoch = lambda: int(virtual())  # type: ignore[assignment]
-    clock.now = lambda: clock.dt.datetime.fromtimestamp(virtual(), clock.dt.UTC)  # type: ignore[assignment]
-    probing.look = lambda *_, **__: probing.Sign.ANSWERS  # type: ignore[assignment]
+    clock.epoch = lambda: int(virtual())
+    clock.now = lambda: dt.datetime.fromtimestamp(virtual(), dt.UTC)
+    probing.look = lambda *_, **__: probing.Sign.ANSWERS
 
 
 def sign_in(machine: dict[str, Any]) -> None:
@@ -106,7 +107,12 @@ def sign_in(machine: dict[str, Any]) -> None:
     facts = structs.replace(facts, gpus=[structs.replace(gpu, uuid=u) for gpu, u in same])
     private = Ed25519PrivateKey.from_private_bytes(bytes.fromhex(machine["private"]))
     agent = cast.ProtocolAgent(
-        machine["plain"], facts, machine["instance"], private, machine["node"], machine["key"]
+        machine["plain"],
+        facts=facts,
+        instance_id=machine["instance"],
+        private=private,
+        node_id=machine["node"],
+        key_id=machine["key"],
     )
     link = agent.dial()
     gateway.handle(link, agent.hello(link, observed=reports(machine["node"])))

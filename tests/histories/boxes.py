@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from accounts.actors import Actor
 from core import clock
-from hostagent.protocol import WorkloadReport, WorkloadState
+from hostagent.protocol import Observed, WorkloadReport, WorkloadState
 from nodes import gateway
 from nodes.machine import Wish
 from nodes.models import AgentSession, Node, Workload
@@ -76,7 +76,7 @@ class Machine:
     def tell(self) -> None:
         if self.silent_since is None:
             for report in self.reports():
-                seen = gateway.Observed(epoch=self.link.epoch, workloads=[report])
+                seen = Observed(epoch=self.link.epoch, workloads=[report])
                 gateway.handle(self.link, seen)
 
     def reports(self) -> list[WorkloadReport]:
@@ -103,7 +103,7 @@ class Machine:
             now = clock.now()
             Node.objects.filter(pk=self.agent.node_id, last_beat__lt=now).update(last_beat=now)
             AgentSession.objects.filter(
-                node=self.agent.node_id, epoch=self.link.epoch, last_beat__lt=now
+                node_id=self.agent.node_id, epoch=self.link.epoch, last_beat__lt=now
             ).update(last_beat=now)
 
     def fall_silent(self) -> None:

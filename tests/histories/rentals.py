@@ -361,9 +361,9 @@ class RentalLives(RuleBasedStateMachine):
             seen = Seen(
                 state=rental.state,
                 code=(rental.end or {}).get("code", ""),
-                running_since=rental.running_since and clock.to_epoch(rental.running_since),
+                running_since=_seconds(rental.running_since),
                 phase_since=clock.to_epoch(rental.phase_since),
-                ends_at=rental.ends_at and clock.to_epoch(rental.ends_at),
+                ends_at=_seconds(rental.ends_at),
                 deleted=workload.wish == "absent",
                 runs=workload.observed_state == "running",
                 told_at=clock.to_epoch(workload.observed_at or rental.created_at),
@@ -422,6 +422,10 @@ class RentalLives(RuleBasedStateMachine):
         held = {row for row in Hold.objects.filter(released_at=None).values_list("pk", flat=True)}
         columns = Rental.objects.values_list("compute_hold_id", "storage_hold_id")
         assert held == {key for row in columns for key in row if key is not None}
+
+
+def _seconds(instant: dt.datetime | None) -> int | None:
+    return None if instant is None else clock.to_epoch(instant)
 
 
 WORKS: list[Callable[[], object]] = [
