@@ -11,7 +11,6 @@ from django.db.models import Q
 
 from accounts.actors import Actor
 from audit import services as audit
-from billing import queries
 from billing import services as billing
 from billing.models import Account, Hold, Meter, PaymentEvent, Transfer
 from core import outbox
@@ -76,7 +75,7 @@ def _books() -> list[str]:
     below = Account.objects.filter(Q(balance__lt=0) | Q(held__lt=0), floor__isnull=False)
     wrong += [f"{account} is below its floor: {account.balance}" for account in below]
     for rental in Rental.objects.all():
-        for line in queries.replay(subject_id=rental.pk):
+        for line in billing.derive_charges(subject_id=rental.pk):
             if not line.agrees:
                 wrong.append(f"{rental}: the audit log bills {line.amount}, posted {line.posted}")
     return wrong

@@ -24,7 +24,6 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from accounts import services as accounts
 from accounts.actors import Actor
 from audit import services as audit
-from billing import queries
 from billing import services as billing
 from billing.models import Account, Hold, Meter, Transfer
 from billing.providers.base import Kind, ProviderEvent
@@ -402,7 +401,7 @@ class RentalLives(RuleBasedStateMachine):
         for rental in Rental.objects.all():
             bill = billing.bill_of(subject_id=rental.pk)
             total += bill.total
-            for line in queries.replay(subject_id=rental.pk):
+            for line in billing.derive_charges(subject_id=rental.pk):
                 assert line.agrees, line
             if not self.stepped:
                 self._judge_one(rental, bill)
