@@ -14,7 +14,7 @@ from deploy.local.places import CHECKOUT, Artifacts, cache_home
 
 TIERS = ("unit", "service", "system", "browser", "crash")
 # The words that may follow a verb; a bench is looked up where it lies.
-WORDS_OF = {"demo": ("--walk",), "test": (*TIERS, "histories"), "bench": None}
+WORDS_OF = {"demo": ("--walk",), "test": (*TIERS, "histories", "hammer"), "bench": None}
 # The verb's module, what has to be ready for it, and whether it needs root.
 VERBS = {
     "demo": ("deploy.local.demo", "demo", True),

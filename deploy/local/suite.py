@@ -1,4 +1,4 @@
-"""`./run test [tier…]`, `./run test histories` and `./run bench [name]`."""
+"""`./run test [tier…]`, `./run test histories`, `./run test hammer` and `./run bench [name]`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TIERS = ("unit", "service", "system", "browser", "crash")
 # A killed program cannot tell what it ran, so the crash tier is not measured.
 MEASURED = ("unit", "service", "system", "browser")
 COVERAGE_PERCENT = 90
-HISTORIES = 10_000
+HISTORIES, HAMMERINGS = 10_000, 10
 BENCHES = CHECKOUT / "bench"
 
 
@@ -27,10 +27,12 @@ def main(arguments: list[str]) -> int:
     os.environ["DC_STATIC_BUNDLE"] = str(artifacts.bundle)
     os.environ["DISTRIBUTEDCOMPUTE_STRIPE_MOCK"] = str(artifacts.stripe_mock / "stripe-mock")
     os.environ["DC_NODE_MODULES"] = str(artifacts.node_modules)
-    if "histories" in names:
-        names.remove("histories")
-        code = _histories()
-        return code or (_test(names) if names else 0)
+    for name, long in (("histories", _histories), ("hammer", _hammer)):
+        if name in names:
+            names.remove(name)
+            code = long()
+            if code or not names:
+                return code
     return _test(names) if verb == "test" else _bench(names)
 
 
@@ -55,6 +57,13 @@ def _histories() -> int:
     """Run many more random histories of money than a plain run does: before a release."""
     os.environ.setdefault("DISTRIBUTEDCOMPUTE_HISTORIES", str(HISTORIES))
     command = [sys.executable, "-m", "pytest", "tests/crash/test_histories.py"]
+    return subprocess.run(command, check=False).returncode
+
+
+def _hammer() -> int:
+    """Kill writers of money ten times over 200 operations: before a release."""
+    os.environ.setdefault("DISTRIBUTEDCOMPUTE_HAMMERINGS", str(HAMMERINGS))
+    command = [sys.executable, "-m", "pytest", "tests/crash/test_writers.py"]
     return subprocess.run(command, check=False).returncode
 
 

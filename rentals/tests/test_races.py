@@ -13,6 +13,7 @@ from accounts import services as accounts
 from accounts.actors import Actor
 from audit import services as audit
 from billing import services as billing
+from billing.models import Hold
 from core import money
 from core.errors import Conflict
 from core.ids import new_id
@@ -150,5 +151,8 @@ def test_of_sixty_four_renters_thirty_two_get_the_thirty_two_cards_and_the_other
     assert len(taken) == len(set(taken)) == Rental.objects.count() == 32
     for renter, outcome in zip(renters, outcomes, strict=True):
         assert (billing.balance_of(owner_id=renter.user_id).locked > 0) == (outcome == "rented")
+    kept = Rental.objects.values_list("compute_hold_id", "storage_hold_id")
+    held = Hold.objects.filter(released_at=None).values_list("pk", flat=True)
+    assert sorted(held) == sorted(hold_id for row in kept for hold_id in row)
     audit.seal_new()
     assert broken() == []

@@ -8,8 +8,9 @@ from accounts.actors import Actor
 from core import clock
 from hostagent.protocol import Observed, WorkloadReport, WorkloadState
 from nodes import gateway
+from nodes import services as nodes
 from nodes.machine import Wish
-from nodes.models import AgentSession, Node, Workload
+from nodes.models import AgentSession, Node, Offer, Workload
 from tests import cast
 
 NEXT = {
@@ -33,11 +34,12 @@ class Box:
         """Do the next thing that the agent would do for what is wished."""
         restarts = workload.spec.get("restarts", 0)
         if workload.wish == Wish.ABSENT:
-            self.state = "absent"
-        elif self.generation < workload.generation:
-            self.state, self.generation, self.restarts = "", workload.generation, restarts
+            self.state, self.generation = "absent", workload.generation
         elif workload.wish == Wish.STOPPED:
             self.state = "absent" if self.state in {"", "pulling", "absent"} else "stopped"
+            self.generation = workload.generation
+        elif self.generation < workload.generation:
+            self.state, self.generation, self.restarts = "", workload.generation, restarts
         elif self.restarts < restarts:
             self.restarts = restarts
             self.state = "starting" if self.state != "absent" else "absent"
@@ -49,15 +51,21 @@ class Box:
 class Machine:
     """An agent that is heard, or silent since an instant (epoch seconds)."""
 
-    host: Actor
-    gpus: int
+    agent: cast.ProtocolAgent
+    offer: Offer
+    link: gateway.AgentLink
     boxes: dict[str, Box] = field(default_factory=dict)
     silent_since: int | None = None
     gaps: list[tuple[int, int]] = field(default_factory=list)
 
-    def __post_init__(self) -> None:
-        self.agent, self.offer = cast.machine(self.host, gpus=self.gpus)
-        self.link = self.agent.connect()
+    @classmethod
+    def made(cls, host: Actor, gpus: int) -> Machine:
+        agent, offer = cast.machine(host, gpus=gpus)
+        return cls(agent, offer, agent.connect())
+
+    @property
+    def gpus(self) -> int:
+        return len(self.agent.facts.gpus)
 
     @property
     def workloads(self) -> list[Workload]:
@@ -120,9 +128,10 @@ class Machine:
             link = self.agent.dial()
             [welcome] = gateway.handle(link, self.agent.hello(link, observed=self.reports()))
             self.link = link
-            self.agent.epoch = self.link.epoch
         else:
-            self.agent.beat()
+            nodes.record_beats(
+                beats={(self.agent.node_id, self.link.epoch): clock.now().timestamp()}
+            )
             self.tell()
         if clock.epoch() - since >= limit:
             self.gaps.append((since, clock.epoch()))

@@ -14,6 +14,8 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import time_machine
 from django.conf import settings
@@ -36,7 +38,7 @@ from nodes.models import Allocation, GpuAllocation, PortLease, Workload
 from rentals import reconcile
 from rentals import services as rentals
 from rentals.machine import State, actions
-from rentals.models import Rental
+from rentals.models import Rental, Template
 from tests import cast, invariants
 from tests.histories.boxes import Machine
 from tests.histories.seconds import Seen, Truth, count, without
@@ -82,8 +84,27 @@ def killed(work: Callable[[], object], fuse: int | None) -> bool:
     return False
 
 
+@dataclass(frozen=True)
+class Cast:
+    """Who is there before each history begins."""
+
+    alice: Actor
+    template: Template
+    machines: list[Machine]
+
+    @classmethod
+    def made(cls) -> Cast:
+        with time_machine.travel(START, tick=False):
+            cast.proxy_server(count=12)
+            bob, alice = cast.person("bob"), cast.person("alice")
+            accounts.add_ssh_key(actor=alice, name="laptop", public_key=cast.public_ssh_key())
+            return cls(alice, cast.template(), [Machine.made(bob, 0), Machine.made(bob, 2)])
+
+
 class RentalLives(RuleBasedStateMachine):
     """One history; see the module."""
+
+    cast: ClassVar[Cast]
 
     def __init__(self) -> None:
         super().__init__()
@@ -106,12 +127,8 @@ class RentalLives(RuleBasedStateMachine):
     def begin(self, usd: int, steps: int, stepped: bool) -> None:
         """Alice, with some money, has rented one of two machines if she could; it is `steps` on its way."""
         self.stepped = stepped
-        cast.proxy_server(count=12)
-        bob = cast.person("bob")
-        self.machines = [Machine(bob, 0), Machine(bob, 2)]
-        self.alice = cast.person("alice")
-        self.template = cast.template()
-        accounts.add_ssh_key(actor=self.alice, name="laptop", public_key=cast.public_ssh_key())
+        self.machines = [replace(machine, boxes={}, gaps=[]) for machine in self.cast.machines]
+        self.alice, self.template = self.cast.alice, self.cast.template
         if usd:
             self._deposit(usd * money.NANO)
         self.rent(usd, 1, None)
