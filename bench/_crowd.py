@@ -7,11 +7,16 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 from django.db import connection, connections
 
+from core import outbox
 
-def crowd(work: Callable[[int], object], count: int) -> list[object]:
+T = TypeVar("T")
+
+
+def crowd(work: Callable[[int], T], count: int) -> list[T]:
     """Let `count` processes do work(0), work(1) ... at the same time; return what each returned."""
     # A pool does not survive a fork.
     connections.close_all()
@@ -19,11 +24,18 @@ def crowd(work: Callable[[int], object], count: int) -> list[object]:
     context = multiprocessing.get_context("fork")
     start, answers = context.Barrier(count), context.SimpleQueue()
 
+    # There is no worker to hint at.
+    outbox.set_hint(lambda: None)
+
     def one(number: int) -> None:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
         start.wait()
-        answers.put((number, work(number)))
+        try:
+            answers.put((number, work(number)))
+        except BaseException as error:
+            answers.put((number, error))
+            raise
 
     people = [context.Process(target=one, args=(number,)) for number in range(count)]
     for person in people:
@@ -31,6 +43,8 @@ def crowd(work: Callable[[int], object], count: int) -> list[object]:
     found = dict(answers.get() for _ in people)
     for person in people:
         person.join()
+    if broken := [each for each in found.values() if isinstance(each, BaseException)]:
+        raise broken[0]
     return [found[number] for number in range(count)]
 
 
