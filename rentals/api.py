@@ -19,12 +19,13 @@ from core import money
 from core.api import csv_answer, wants_csv
 from core.errors import NotFound
 from nodes import services as nodes
-from rentals import services
+from rentals import preflight, services
 from rentals.models import Rental
 from rentals.presenting import (
     BILL_COLUMNS,
     bill_out,
     bill_rows,
+    preflight_out,
     quote_out,
     rental_out,
     step_out,
@@ -48,6 +49,30 @@ class QuoteView(APIView):
         body.is_valid(raise_exception=True)
         quote = services.quote_offer(actor=actor_from(request), **body.validated_data)
         return Response(quote_out(quote), status=status.HTTP_201_CREATED)
+
+
+class PreflightIn(serializers.Serializer[Any]):
+    template_id = serializers.UUIDField(required=False)
+    template_version = serializers.IntegerField(required=False, min_value=1, max_value=100_000)
+    image = serializers.CharField(required=False, default="", max_length=500)
+    gpu_count = serializers.IntegerField(required=False, min_value=0, max_value=64)
+    disk_gb = serializers.IntegerField(required=False, min_value=1, max_value=100_000)
+
+
+class PreflightView(APIView):
+    """Everything that can be known before money moves, and how long the start will take; see docs/preflight.md.
+
+    Of a template or of an image alone. At most 20 a minute. A rent within ten minutes of it takes the very
+    image that it saw, and is refused while its newest one fails.
+    """
+
+    @extend_schema(request=PreflightIn, responses=OpenApiTypes.OBJECT)
+    def post(self, request: Request, offer_id: uuid.UUID) -> Response:
+        body = PreflightIn(data=request.data)
+        body.is_valid(raise_exception=True)
+        actor = actor_from(request)
+        plan = services.plan_preflight(actor=actor, offer_id=offer_id, **body.validated_data)
+        return Response(preflight_out(preflight.run(actor=actor, plan=plan)))
 
 
 class RentalIn(serializers.Serializer[Any]):

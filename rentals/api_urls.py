@@ -34,6 +34,11 @@ urlpatterns = [
         template_api.TemplateArchiveView.as_view(),
         name="api_template_archive",
     ),
+    path(
+        "offers/<uuid:offer_id>/preflight/",
+        api.PreflightView.as_view(),
+        name="api_offer_preflight",
+    ),
     path("quotes/", api.QuoteView.as_view(), name="api_quotes"),
     path("rentals/", api.RentalListView.as_view(), name="api_rentals"),
     path("rentals/<uuid:rental_id>/", api.RentalView.as_view(), name="api_rental"),

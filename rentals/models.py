@@ -177,3 +177,56 @@ class FailedStart(models.Model):
 
     def __str__(self) -> str:
         return f"{self.code} of rental {self.rental_id}"
+
+
+class Preflight(models.Model):
+    """What one person's newest pre-flight of an offer at one size found; kept for a day.
+
+    `image` is as the template names it, `digest` what the registry had there (empty: it could not be asked).
+    `checks` are rentals.services.preflight.checks.Check, `prediction` is its Prediction, both as JSON.
+    """
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="preflights")
+    offer = models.ForeignKey("nodes.Offer", models.CASCADE, related_name="preflights")
+    image = models.CharField(max_length=500)
+    gpu_count = models.PositiveSmallIntegerField()
+    disk_gb = models.PositiveIntegerField()
+    verdict = models.CharField(max_length=4)
+    checks = models.JSONField()
+    digest = models.CharField(max_length=71, blank=True, default="")
+    prediction = models.JSONField()
+    created_at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["user", "offer", "image", "gpu_count", "disk_gb"],
+                name="preflight_newest_only",
+            ),
+            models.CheckConstraint(
+                condition=Q(verdict__in=["ok", "warn", "fail"]), name="preflight_verdict_known"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"preflight of {self.image}: {self.verdict}"
+
+
+class Start(models.Model):
+    """How a rental's first start went, beside what had been predicted. Milliseconds; null is unknown.
+
+    A phase's time grows until the rental runs: waiting for its machine, downloading, starting.
+    """
+
+    rental = models.OneToOneField(Rental, models.CASCADE, primary_key=True, related_name="start")
+    digest = models.CharField(max_length=71, blank=True, default="")
+    prediction = models.JSONField(null=True, blank=True)
+    predicted_ms = models.BigIntegerField(null=True, blank=True)
+    reserved_ms = models.BigIntegerField(default=0)
+    pulling_ms = models.BigIntegerField(default=0)
+    starting_ms = models.BigIntegerField(default=0)
+    ready_ms = models.BigIntegerField(null=True, blank=True)
+
+    def __str__(self) -> str:
+        return f"start of {self.rental_id}"

@@ -9,7 +9,7 @@ from core import clock, money
 from core.tables import cents
 from rentals import services
 from rentals.launch import as_json
-from rentals.models import Quote, Rental, Template, TemplateVersion
+from rentals.models import Preflight, Quote, Rental, Start, Template, TemplateVersion
 from rentals.services.explaining import Explained, Gap, Line
 from rentals.services.presenting import ActionOut, price_out, ssh_port
 from rentals.services.timeline import Step
@@ -53,6 +53,46 @@ def quote_out(quote: Quote) -> dict[str, Any]:
     }
 
 
+def preflight_out(flight: Preflight) -> dict[str, Any]:
+    """Return a pre-flight: its verdict, every check, and the prediction with its parts."""
+    return {
+        "id": str(flight.pk),
+        "offer_id": str(flight.offer_id),
+        "image": flight.image,
+        "digest": flight.digest or None,
+        "gpu_count": flight.gpu_count,
+        "disk_gb": flight.disk_gb,
+        "verdict": flight.verdict,
+        "checks": flight.checks,
+        "prediction": {
+            **flight.prediction,
+            "formula": services.FORMULA,
+            "sentence": services.prediction_sentence(flight.prediction),
+        },
+        "created_at": flight.created_at,
+    }
+
+
+def start_out(rental: Rental) -> dict[str, Any] | None:
+    """Return how the first start went, in seconds, beside its prediction; None for one that nobody timed."""
+    start = Start.objects.filter(rental=rental).first()
+    if start is None:
+        return None
+    return {
+        "digest": start.digest or None,
+        "predicted_seconds": _seconds(start.predicted_ms),
+        "seconds": _seconds(start.ready_ms),
+        "reserved_seconds": _seconds(start.reserved_ms),
+        "pulling_seconds": _seconds(start.pulling_ms),
+        "starting_seconds": _seconds(start.starting_ms),
+        "prediction": start.prediction,
+    }
+
+
+def _seconds(ms: int | None) -> float | None:
+    return None if ms is None else ms / 1000
+
+
 def rental_out(rental: Rental) -> dict[str, Any]:
     """Return a rental as its renter sees it."""
     told = services.describe(rental)
@@ -90,6 +130,7 @@ def rental_out(rental: Rental) -> dict[str, Any]:
         },
         "sent_bytes": services.sent_bytes(rental),
         "running_since": rental.running_since,
+        "start": start_out(rental),
         "unreachable_since": rental.unreachable_since,
         "ended_at": rental.ended_at,
         "end": rental.end,

@@ -28,6 +28,11 @@ def forget_failed_starts() -> None:
 
 
 @shared_task
+def forget_preflights() -> None:
+    services.forget_preflights()
+
+
+@shared_task
 def probe_rentals() -> None:
     with bus.alone("rentals.probe", seconds=60) as mine:
         if mine:

@@ -4,6 +4,7 @@ from rentals import views
 
 urlpatterns = [
     path("quotes/<uuid:quote_id>/", views.quote, name="quote"),
+    path("quotes/<uuid:quote_id>/preflight/", views.quote_preflight, name="quote_preflight"),
     path("rentals/", views.rentals, name="rentals"),
     path("rentals/<uuid:rental_id>/", views.rental, name="rental"),
     path("rentals/<uuid:rental_id>/fragment/", views.rental_fragment, name="rental_fragment"),

@@ -20,9 +20,9 @@ from core import clock, money
 from core.errors import Invalid, NotFound
 from core.ids import new_id
 from nodes import services as nodes
-from rentals import services
+from rentals import preflight, services
 from rentals.forms import CheckpointForm, LimitsForm
-from rentals.models import Quote, Rental
+from rentals.models import Preflight, Quote, Rental
 from rentals.presenting import bill_out
 from rentals.services.presenting import price_out
 
@@ -77,9 +77,33 @@ def quote(request: HttpRequest, quote_id: uuid.UUID) -> HttpResponse:
         "quote": shown,
         "node_name": shown.offer.node.name,
         "price": price_out(shown.compute_rate, shown.storage_rate),
-        "idempotency_key": str(new_id()),
+        **_launch(shown.pk, services.newest_preflight(shown)),
     }
     return render(request, "rentals/quote.html", context)
+
+
+def _launch(quote_id: uuid.UUID, flight: Preflight | None) -> dict[str, Any]:
+    """What stands before the button that rents, and whether it may be pressed."""
+    told = {
+        "flight": flight,
+        "quote_id": quote_id,
+        "idempotency_key": str(new_id()),
+    }
+    if flight is not None:
+        told["prediction"] = services.prediction_sentence(flight.prediction)
+    return told
+
+
+@login_required
+@require_POST
+def quote_preflight(request: HttpRequest, quote_id: uuid.UUID) -> HttpResponse:
+    """Look at everything that can be known before money moves; then the button, or what to mend."""
+    actor = actor_of_request(request)
+    plan = services.plan_preflight_of_quote(actor=actor, quote_id=quote_id)
+    flight = preflight.run(actor=actor, plan=plan)
+    if "HX-Request" not in request.headers:
+        return redirect("quote", quote_id)
+    return render(request, "rentals/_launch.html", _launch(quote_id, flight))
 
 
 def _instance(rental: Rental) -> dict[str, Any]:

@@ -190,15 +190,15 @@ def proxy_server(*, first: int = 20_000, count: int = 20) -> ProxyServer:
     )
 
 
-def template() -> Template:
-    """Make the official demo template exist."""
+def template(image: str = "127.0.0.1:5000/dcompute/demo:1") -> Template:
+    """Make the official demo template exist, with this image."""
     return rentals.upsert_official_template(
         actor=Actor.system(),
         document=read_document(
             {
                 "slug": "demo",
                 "name": "Debian with SSH",
-                "launch": {"image": "127.0.0.1:5000/dcompute/demo:1", "ports": [{"port": 8888}]},
+                "launch": {"image": image, "ports": [{"port": 8888}]},
             }
         ),
     )

@@ -10,6 +10,7 @@ from nodes.services.joining import (
 )
 from nodes.services.listing import drain_node, refresh_offer, set_prices
 from nodes.services.ports import (
+    free_ports,
     lease_ports,
     reconcile_ports,
     register_proxy_server,
@@ -52,6 +53,7 @@ __all__ = [
     "drain_node",
     "fetching",
     "forget_logs",
+    "free_ports",
     "has_restarted",
     "join_node",
     "last_words",

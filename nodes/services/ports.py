@@ -61,6 +61,13 @@ def lease_ports(*, workload: Workload, container_ports: list[int]) -> dict[int, 
     raise Conflict("ports_exhausted", "No public port is free right now. Try again in a minute.")
 
 
+def free_ports(*, up_to: int) -> int:
+    """Return how many public ports one server could lease now, counted no further than `up_to`."""
+    free = PortLease.objects.filter(workload=None, free_at__lte=clock.now())
+    servers = ProxyServer.objects.values_list("pk", flat=True)
+    return max((len(free.filter(server=pk)[:up_to]) for pk in servers), default=0)
+
+
 def release_ports(*, workload: Workload) -> None:
     """Start to give back a workload's ports: quarantine runs from now, the gate refuses them at once."""
     PortLease.objects.filter(workload=workload, released_at=None).update(released_at=clock.now())

@@ -22,6 +22,15 @@ from rentals.services.limits import (
     set_limits,
 )
 from rentals.services.outages import note_probe, pause_billing, resume_billing, was_lost
+from rentals.services.preflight import (
+    forget_preflights,
+    newest_preflight,
+    plan_preflight,
+    plan_preflight_of_quote,
+    record_preflight,
+)
+from rentals.services.preflight.prediction import FORMULA
+from rentals.services.preflight.prediction import sentence as prediction_sentence
 from rentals.services.presenting import describe, rental_actions, sent_bytes, ssh_command
 from rentals.services.renting import quote_offer, request_rental
 from rentals.services.running_out import use_up
@@ -58,6 +67,7 @@ from rentals.services.templating import (
 from rentals.services.timeline import timeline
 
 __all__ = [
+    "FORMULA",
     "add_version",
     "archive_template",
     "change_keys",
@@ -71,6 +81,7 @@ __all__ = [
     "extend_rental",
     "fail_rental",
     "forget_failed_starts",
+    "forget_preflights",
     "give_up_addresses",
     "is_owner",
     "lose_disk",
@@ -79,10 +90,15 @@ __all__ = [
     "mark_running",
     "mark_starting",
     "mark_stopped",
+    "newest_preflight",
     "note_idle",
     "note_probe",
     "pause_billing",
+    "plan_preflight",
+    "plan_preflight_of_quote",
+    "prediction_sentence",
     "quote_offer",
+    "record_preflight",
     "recreate_rental",
     "rental_actions",
     "request_rental",

@@ -13,6 +13,7 @@ from nodes.models import Workload
 from rentals.events import RentalChanged, RentalMoved, RentalSteered
 from rentals.machine import State
 from rentals.models import Rental
+from rentals.services.starts import note_phase
 
 
 def lock_rental(rental_id: uuid.UUID) -> Rental:
@@ -30,6 +31,7 @@ def move(actor: Actor, rental: Rental, to: State, **fields: Any) -> None:
     """Move a locked rental to another state, write who did it, and tell whoever watches."""
     frm = State(rental.state)
     ran = rental.running_since is not None
+    timed = note_phase(rental, frm, to, rental.phase_since)
     # A new phase is neither idle nor saved yet.
     fresh = {"phase_since": clock.now(), "checkpointed_at": None, "idle_since": None}
     fields = {**fresh, **fields}
@@ -43,7 +45,7 @@ def move(actor: Actor, rental: Rental, to: State, **fields: Any) -> None:
         verb=f"rental.{to.value}",
         subject_type="rental",
         subject_id=rental.pk,
-        data={"from": frm.value, "end": rental.end},
+        data={"from": frm.value, "end": rental.end, **timed},
     )
     why = (rental.end or {}) if to in {State.STOPPING, State.STOPPED, State.ENDED} else {}
     outbox.publish(

@@ -25,6 +25,8 @@ from rentals.services.fitting import require_disk, require_hardware
 from rentals.services.keys import chosen_keys
 from rentals.services.meters import hold_compute, hold_storage
 from rentals.services.moving import announce
+from rentals.services.preflight import cleared_preflight, pinned_image
+from rentals.services.starts import open_start
 from rentals.services.templating import version_of
 
 PIDS_PER_CORE = 1024
@@ -84,7 +86,8 @@ def request_rental(
     """Rent what a quote names: money held, machine and ports reserved, address known; or nothing.
 
     A repeated request with the same key returns the same rental. Raises NotFound `quote_unknown`,
-    Conflict `quote_expired`, `quote_used`, `offer_taken`, FundsInsufficient, Invalid `ssh_key_needed`.
+    Conflict `quote_expired`, `quote_used`, `offer_taken`, `preflight_failed`, FundsInsufficient, Invalid
+    `ssh_key_needed`. The image is the very one that a fresh pre-flight saw, when there is one.
     """
     actor.require("rental:create")
     rental_id = new_id()
@@ -96,6 +99,7 @@ def request_rental(
         return Rental.objects.get(pk=first)
     require_starts_left(actor.user_id)
     quote = _valid_quote(actor, quote_id)
+    flight = cleared_preflight(quote)
     keys = chosen_keys(actor, ssh_key_ids)
     node = lock_rentable(quote.offer.node_id)
     workload_id, launch = new_id(), quote.version.spec
@@ -114,11 +118,14 @@ def request_rental(
     leases = nodes.lease_ports(workload=workload, container_ports=container_ports)
     ports = {str(inner): lease.port for inner, lease in leases.items()}
     workload.spec = _spec(quote, rental_id, keys, allocation, ports)
+    workload.spec["image"] = pinned_image(workload.spec["image"], flight)
     workload.save(update_fields=["spec"])
     server = leases[launch.ssh_port].server
-    return _create_rental(
+    rental = _create_rental(
         actor, quote, rental_id, node, workload_id, keys, ports, server.public_host
     )
+    open_start(rental, flight)
+    return rental
 
 
 def _valid_quote(actor: Actor, quote_id: uuid.UUID) -> Quote:

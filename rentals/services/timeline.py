@@ -76,8 +76,8 @@ def step_of(event: AuditEvent) -> Step | None:
     more = _MORE.get(event.verb)
     if end:
         words = f"{words}: {end['message']}"
-    elif more:
-        words = f"{words}: {more(event.data)}"
+    elif more and (told := more(event.data)):
+        words = f"{words}: {told}"
     by = _ROLES.get(event.actor_kind, event.actor_kind)
     return Step(event.at, event.verb, words, by, event.actor_label, end)
 
@@ -91,7 +91,18 @@ def _saved(data: Mapping[str, Any]) -> str:
     return "its time was over before it ended" if code is None else f"it ended with exit {code}"
 
 
+def _ready(data: Mapping[str, Any]) -> str:
+    """Return how long the first start took, beside what was predicted; empty for any other."""
+    took, predicted = data.get("ready_ms"), data.get("predicted_ms")
+    if took is None:
+        return ""
+    if predicted is None:
+        return f"ready after {took / 1000:.0f} s"
+    return f"predicted {predicted / 1000:.0f} s, was {took / 1000:.0f} s"
+
+
 _MORE: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "rental.cap_near": _near,
     "workload.checkpointed": _saved,
+    "rental.running": _ready,
 }

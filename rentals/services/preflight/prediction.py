@@ -8,7 +8,7 @@ is that of the newest first starts on this machine, download excepted. docs/pref
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
@@ -20,6 +20,13 @@ FORMULA = (
     "+ unpack (those bytes x seconds a byte that unpacking added to them) "
     "+ start (median of its newest first starts, download excepted)"
 )
+
+
+_UNKNOWN = {
+    "missing_bytes": "what must be downloaded is not known",
+    "bytes_per_second": "no download was measured here yet",
+    "start_seconds": "no start was measured here yet",
+}
 
 
 @dataclass(frozen=True)
@@ -69,6 +76,32 @@ def predict(sizes: Sequence[int] | None, fetching: Fetching, starts: Sequence[fl
         of_pulls=fetching.pulls,
         of_starts=len(starts),
     )
+
+
+def sentence(told: Mapping[str, Any]) -> str:
+    """Return a prediction (as `Prediction.told`) as people read it."""
+    missing, image = told["missing_bytes"], told["image_bytes"]
+    seconds = told["seconds"]
+    if missing is not None and image:
+        here = (
+            "All of the image is on the machine already."
+            if not missing
+            else (f"{_amount(missing)} of {_amount(image)} must be downloaded.")
+        )
+    else:
+        here = ""
+    if seconds is not None:
+        return f"Ready in about {seconds:.0f} s. {here}".rstrip()
+    unknown = [
+        words
+        for name, words in _UNKNOWN.items()
+        if told[name] is None and not (name == "bytes_per_second" and missing == 0)
+    ]
+    return f"Time to ready unknown: {', '.join(unknown)}. {here}".rstrip()
+
+
+def _amount(size: int) -> str:
+    return f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
 
 
 def missing_bytes(sizes: Sequence[int] | None, fetching: Fetching) -> int | None:
