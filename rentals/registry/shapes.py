@@ -108,6 +108,8 @@ def read_top(body: bytes) -> Index | Manifest:
 
 def read(body: bytes, kind: type[T]) -> T:
     """Return a body as this kind; raises RegistryTrouble `registry_answer_odd`."""
+    if b"\\u0000" in body:
+        raise odd("a text in it holds a NUL")  # which PostgreSQL could not keep
     try:
         return msgspec.json.decode(body, type=kind)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:

@@ -20,7 +20,7 @@ from hostagent.protocol import ImageCache, PullRecord, WorkloadState
 from nodes.models import Offer, PortLease
 from rentals import preflight, probing, services, tasks
 from rentals.models import Preflight, Quote, Rental, Start
-from rentals.preflight import Login
+from rentals.registry import Login
 from rentals.registry.shapes import chains_of
 from rentals.tests.registries import Registry, diff, serving
 from tests import cast

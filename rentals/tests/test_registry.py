@@ -317,6 +317,11 @@ def test_too_many_layers_and_documents_that_do_not_fit_are_odd(registry: Registr
     assert refused(lambda: asked(registry)) == "registry_answer_odd"
 
 
+def test_a_nul_in_what_an_image_declares_is_odd(registry: Registry) -> None:
+    registry.holds(Env=["NVIDIA_REQUIRE_CUDA=cuda>=1\x00"])
+    assert refused(lambda: asked(registry)) == "registry_answer_odd"
+
+
 def test_an_answer_that_never_ends_is_left(registry: Registry) -> None:
     def endless(handler: BaseHTTPRequestHandler) -> None:
         handler.send_response(200)

@@ -33,6 +33,9 @@ def test_alice_rents_logs_in_stops_and_sees_a_bill_that_adds_up(site: Platform, 
     page.goto(site.url)
     page.click("main a.btn:has-text('Rent')")
     page.click("main form button")
+    # The page looks by itself before the button is pressed.
+    page.wait_for_selector("#launch [data-check=manifest][data-result=ok]")
+    assert page.locator("#launch [data-result=fail]").count() == 0
     page.click("main form button:has-text('Rent now')")
     seen = watch(page, until="running")
     assert seen[-1] == "running"

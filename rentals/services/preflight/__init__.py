@@ -68,7 +68,8 @@ def plan_preflight(
 ) -> Plan:
     """Plan a pre-flight of a template, or of an image alone, on an offer; sizes default as a quote's do.
 
-    Raises NotFound `offer_unknown`, `template_unknown`, `template_version_unknown`; Invalid `preflight_of_what`, `gpu_count`.
+    Raises NotFound `offer_unknown`, `template_unknown`, `template_version_unknown`; Invalid
+    `preflight_of_what`, `gpu_count`.
     """
     actor.require("rental:create")
     if (template_id is None) == (not image) or len(image) > MAX_IMAGE:
