@@ -92,12 +92,10 @@ def _saved(data: Mapping[str, Any]) -> str:
 
 
 def _ready(data: Mapping[str, Any]) -> str:
-    """Return how long the first start took, beside what was predicted; empty for any other."""
+    """Return how long the first start took beside what was predicted; empty when nothing was."""
     took, predicted = data.get("ready_ms"), data.get("predicted_ms")
-    if took is None:
+    if took is None or predicted is None:
         return ""
-    if predicted is None:
-        return f"ready after {took / 1000:.0f} s"
     return f"predicted {predicted / 1000:.0f} s, was {took / 1000:.0f} s"
 
 

@@ -36,7 +36,7 @@ def publish_own_image(site: Platform, engine: docker.DockerClient) -> str:
 
 def fly(site: Platform, **body: Any) -> dict[str, Any]:
     """Run a pre-flight on the one machine there is, as alice."""
-    offers = wait_for(lambda: site.get("alice", "offers/"), seconds=30, what="an offer")
+    offers = wait_for(lambda: site.get("alice", "offers/")["rows"], seconds=30, what="an offer")
     answer = site.call("alice", "POST", f"offers/{offers[0]['id']}/preflight/", json=body)
     assert answer.status_code == 200, answer.text
     data: dict[str, Any] = answer.json()["data"]
@@ -45,7 +45,9 @@ def fly(site: Platform, **body: Any) -> dict[str, Any]:
 
 def stored(site: Platform, expression: str) -> bool:
     """Whether what the platform keeps of the machine's images is so."""
-    code = f"from nodes.models import ImageStore; s = ImageStore.objects.first(); print({expression})"
+    code = (
+        f"from nodes.models import ImageStore; s = ImageStore.objects.first(); print({expression})"
+    )
     return site.stack.manage("shell", "-v", "0", "-c", code).split()[-1] == "True"
 
 
