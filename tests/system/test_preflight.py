@@ -52,7 +52,8 @@ def stored(site: Platform, expression: str) -> bool:
 
 
 def template_id(site: Platform, slug: str) -> str:
-    return next(t["id"] for t in site.get("alice", "templates/") if t["slug"] == slug)
+    rows = site.get("alice", "templates/")["rows"]
+    return str(next(row["id"] for row in rows if row["slug"] == slug))
 
 
 def test_a_preflight_knows_what_must_be_downloaded_and_the_rent_takes_what_it_saw(
@@ -79,7 +80,7 @@ def test_a_preflight_knows_what_must_be_downloaded_and_the_rent_takes_what_it_sa
     [container] = engine.containers.list(filters={"label": f"dc.rental={rental_id}"})
     pinned = f"{image.rpartition(':')[0]}@{flight['digest']}"
     assert container.attrs["Config"]["Image"] == pinned
-    assert pinned in container.image.attrs["RepoDigests"]
+    assert pinned in engine.images.get(pinned).attrs["RepoDigests"]
     wait_for(lambda: stored(site, f"s.pulled_bytes > {OWN_BYTES}"), seconds=30, what="the pull")
     end(site, rental_id)
 
