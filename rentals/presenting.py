@@ -108,12 +108,7 @@ def rental_out(rental: Rental) -> dict[str, Any]:
         "template_version": rental.version.number,
         "gpu_count": rental.gpu_count,
         "disk_gb": rental.disk_gb,
-        "ssh": {
-            "host": rental.ssh_host,
-            "port": ssh_port(rental),
-            "user": rental.version.spec.ssh_user,
-            "command": services.ssh_command(rental),
-        },
+        "ssh": _ssh_out(rental),
         "ports": rental.ports,
         "price": price_out(rental.compute_rate, rental.storage_rate),
         "pull": {"current": told.pull_current, "total": told.pull_total},
@@ -135,6 +130,15 @@ def rental_out(rental: Rental) -> dict[str, Any]:
         "ended_at": rental.ended_at,
         "end": rental.end,
         "cost_so_far": money.decimal_string(billing.bill_of(subject_id=rental.pk).total),
+    }
+
+
+def _ssh_out(rental: Rental) -> dict[str, Any]:
+    return {
+        "host": rental.ssh_host,
+        "port": ssh_port(rental),
+        "user": rental.version.spec.ssh_user,
+        "command": services.ssh_command(rental),
     }
 
 

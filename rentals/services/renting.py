@@ -19,7 +19,7 @@ from nodes import services as nodes
 from nodes.models import Allocation, Node, Offer
 from nodes.services.capacity import lock_rentable
 from rentals.machine import State
-from rentals.models import Quote, Rental
+from rentals.models import Preflight, Quote, Rental
 from rentals.services.brake import require_starts_left
 from rentals.services.fitting import require_disk, require_hardware
 from rentals.services.keys import chosen_keys
@@ -100,7 +100,15 @@ def request_rental(
     require_starts_left(actor.user_id)
     quote = _valid_quote(actor, quote_id)
     flight = cleared_preflight(quote)
-    keys = chosen_keys(actor, ssh_key_ids)
+    rental = _rent(actor, quote, rental_id, chosen_keys(actor, ssh_key_ids), flight)
+    open_start(rental, flight)
+    return rental
+
+
+def _rent(
+    actor: Actor, quote: Quote, rental_id: uuid.UUID, keys: list[str], flight: Preflight | None
+) -> Rental:
+    """Take machine and ports for a rental and hold its money, all or nothing."""
     node = lock_rentable(quote.offer.node_id)
     workload_id, launch = new_id(), quote.version.spec
     workload = nodes.create_workload(
@@ -121,11 +129,9 @@ def request_rental(
     workload.spec["image"] = pinned_image(workload.spec["image"], flight)
     workload.save(update_fields=["spec"])
     server = leases[launch.ssh_port].server
-    rental = _create_rental(
+    return _create_rental(
         actor, quote, rental_id, node, workload_id, keys, ports, server.public_host
     )
-    open_start(rental, flight)
-    return rental
 
 
 def _valid_quote(actor: Actor, quote_id: uuid.UUID) -> Quote:
