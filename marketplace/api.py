@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 from django.db import connection
@@ -16,6 +16,7 @@ from rest_framework.permissions import AllowAny
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.throttling import AnonRateThrottle
 from rest_framework.views import APIView
 
 from core.api import envelope
@@ -27,6 +28,7 @@ from nodes.search.query import LIMITS, Query, Sort, parse
 from nodes.search.rows import offer_out
 
 API = "/api/"
+MOST_ADDRESSES = 100_000
 ENDS = {Kind.NUMBER: ("", "_min", "_max"), Kind.TEXT: ("", "_not"), Kind.FLAG: ("",)}
 KINDS: dict[Kind, Any] = {Kind.NUMBER: OpenApiTypes.INT, Kind.FLAG: OpenApiTypes.BOOL}
 ASKED = [
@@ -66,6 +68,25 @@ class HealthView(APIView):
         return Response({"live": True, "ready": True})
 
 
+class NearThrottle(AnonRateThrottle):
+    """The limit of one address, counted by this process: asking Redis would cost more than a search does."""
+
+    counted: ClassVar[tuple[int, dict[str, int]]] = (0, {})
+
+    def allow_request(self, request: Request, view: APIView) -> bool:
+        window, counts = self.counted
+        now = int(self.timer() // self.duration)
+        if now != window or len(counts) > MOST_ADDRESSES:
+            counts = {}
+            NearThrottle.counted = (now, counts)
+        address = self.get_ident(request)
+        counts[address] = asked = counts.get(address, 0) + 1
+        return asked <= self.num_requests
+
+    def wait(self) -> float:
+        return self.duration - self.timer() % self.duration
+
+
 class OfferSearchView(APIView):
     """What can start now and fits: a page of it, how much there is of everything, and where the next page begins.
 
@@ -73,6 +94,8 @@ class OfferSearchView(APIView):
     """
 
     permission_classes = [AllowAny]
+    authentication_classes = []
+    throttle_classes = [NearThrottle]
 
     @extend_schema(
         operation_id="offers_search",

@@ -16,15 +16,17 @@ handler404 = api.not_found
 handler500 = api.server_error
 
 api_v1: list[URLPattern | URLResolver] = [
+    # What is asked most often is found first.
+    path("offers/", api.OfferSearchView.as_view(), name="api_offers"),
+    path("offers/<uuid:offer_id>/", api.OfferView.as_view(), name="api_offer"),
     path("", include("accounts.api_urls")),
     path("", include("billing.api_urls")),
     path("", include("nodes.api_urls")),
     path("", include("rentals.api_urls")),
-    path("offers/", api.OfferSearchView.as_view(), name="api_offers"),
-    path("offers/<uuid:offer_id>/", api.OfferView.as_view(), name="api_offer"),
 ]
 
 urlpatterns = [
+    path("api/v1/", include(api_v1)),
     path("", views.landing, name="landing"),
     path("offers/<uuid:offer_id>/", views.offer, name="offer"),
     path("", include("accounts.urls")),
@@ -33,7 +35,6 @@ urlpatterns = [
     path("", include("rentals.urls")),
     path("account/", include("allauth.account.urls")),
     path("admin/", admin.site.urls),
-    path("api/v1/", include(api_v1)),
     path("api/health", api.HealthView.as_view(), name="health"),
     path("api/schema/", api.SchemaView.as_view(), name="schema"),
     path("api/docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="api_docs"),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import replace
 from typing import Any
+from urllib.parse import urlencode
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -11,10 +13,13 @@ from django.shortcuts import redirect, render
 from accounts import services as accounts
 from accounts.models import User
 from core import money
-from core.errors import NotFound
-from marketplace.forms import LaunchForm
+from core.errors import Invalid, NotFound
+from marketplace.forms import LaunchForm, search_form
 from nodes import queries
 from nodes.models import Offer
+from nodes.presenting import search_row
+from nodes.search import board
+from nodes.search.query import Query, Sort, parse
 from rentals import services as rentals
 
 
@@ -36,9 +41,44 @@ def offer_face(offer: Offer) -> dict[str, Any]:
 
 
 def landing(request: HttpRequest) -> HttpResponse:
-    """What can be rented now."""
-    offers = [offer_face(offer) for offer in queries.listed_offers()[:50]]
-    return render(request, "marketplace/landing.html", {"offers": offers})
+    """What can start now and fits, with everything that can be asked beside it."""
+    # A form sends what was left empty, too.
+    asked = {
+        name: kept for name in request.GET if (kept := [v for v in request.GET.getlist(name) if v])
+    }
+    status, error = 200, None
+    try:
+        query = parse(asked.items())
+    except Invalid as refused:
+        status, error, query, asked = refused.status, refused, Query(), {}
+    answer = board.search(query)
+    context = {
+        "asked": asked,
+        "error": error,
+        "query": query,
+        "answer": answer,
+        "rows": [search_row(row) for row in answer.rows],
+        "best": _best_value(query),
+        "form": search_form(asked, answer),
+        "next": urlencode({**asked, "after": answer.next}, doseq=True) if answer.next else "",
+        "without": [
+            {**each, "address": urlencode(_dropped(asked, each["name"]), doseq=True)}
+            for each in answer.without
+        ],
+    }
+    return render(request, "marketplace/landing.html", context, status=status)
+
+
+def _best_value(query: Query) -> str:
+    """Return the id of the offer with the most operations for the money of all that fit."""
+    best = board.search(replace(query, sort=Sort.VALUE, limit=1, after=-1)).rows
+    return best[0]["id"] if best and best[0]["value"] is not None else ""
+
+
+def _dropped(asked: dict[str, list[str]], field: str) -> dict[str, list[str]]:
+    names = {field, f"{field}_min", f"{field}_max", f"{field}_not", "after"}
+    kept = {name: values for name, values in asked.items() if name not in names}
+    return {**kept, "disk_gb": ["1"]} if field == "disk_gb" else kept
 
 
 def offer(request: HttpRequest, offer_id: uuid.UUID) -> HttpResponse:
@@ -48,7 +88,11 @@ def offer(request: HttpRequest, offer_id: uuid.UUID) -> HttpResponse:
         raise NotFound("offer_unknown", "This offer is not listed now. Search again.")
     viewer = accounts.actor_of_request(request) if request.user.is_authenticated else None
     templates = rentals.startable_templates(actor=viewer, also=request.GET.get("template", ""))
-    form = LaunchForm(request.POST or None, offer=found, templates=templates)
+    wished = {
+        "gpu_count": request.GET.get("gpus") or 1,
+        "disk_gb": request.GET.get("disk_gb") or 10,
+    }
+    form = LaunchForm(request.POST or None, offer=found, templates=templates, initial=wished)
     if request.method == "POST" and form.is_valid():
         quote = rentals.quote_offer(
             actor=accounts.actor_of_request(request),

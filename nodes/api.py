@@ -20,7 +20,7 @@ from core.errors import Invalid, NotFound, Unauthenticated, Unavailable
 from hostagent.protocol import ProtocolError, read_join
 from nodes import services, telemetry
 from nodes.models import Node, NodeKey, Offer
-from nodes.presenting import hidden_out
+from nodes.presenting import hidden_out, rank_out
 
 
 def node_out(node: Node) -> dict[str, Any]:
@@ -37,6 +37,7 @@ def node_out(node: Node) -> dict[str, Any]:
         "draining": node.draining,
         "listed": bool(offer and offer.listed),
         "hidden_because": hidden_out(offer),
+        "rank": rank_out(offer),
         "last_beat": node.last_beat,
         "price": {
             "gpu_hourly": money.decimal_string(node.gpu_rate * money.SECONDS_PER_HOUR),

@@ -20,7 +20,7 @@ from nodes import services
 from nodes.forms import NodeKeyForm, PricesForm
 from nodes.machine import NodeStatus
 from nodes.models import Allocation, Node, NodeKey, Offer, Workload
-from nodes.presenting import hidden_out
+from nodes.presenting import hidden_out, rank_out
 
 TONES = {
     NodeStatus.ONLINE: "usable",
@@ -45,6 +45,7 @@ def _row(node: Node) -> dict[str, Any]:
         "tone": TONES[NodeStatus(node.status)],
         "memory_gib": node.memory_mib // 1024,
         "hidden": hidden_out(offer),
+        "rank": rank_out(offer),
         "rented": Allocation.objects.filter(node=node, released_at=None).count(),
         "hourly": money.decimal_string(rate * money.SECONDS_PER_HOUR),
         "checks": f"not met: {', '.join(failing)}" if failing else "all pass",

@@ -6,6 +6,8 @@ import uuid
 
 from django.db import connection
 
+from accounts import services as accounts
+
 # Every value follows from the machine's number, so that each run has the same market.
 NODES = """
     INSERT INTO nodes_node
@@ -45,9 +47,13 @@ OFFERS = """
 """
 
 
-def fill_market(*, owner_id: uuid.UUID, machines: int) -> int:
-    """Make this many machines with 1 to 8 cards each and their offers; return how many cards there are."""
-    asked: dict[str, uuid.UUID | int] = {"owner": owner_id, "machines": machines}
+def fill_market(machines: int) -> int:
+    """Make this many machines of one host with 1 to 8 cards each; return how many cards there are."""
+    name = f"bob-{uuid.uuid4().hex}"
+    bob = accounts.create_user(
+        email=f"{name}@example.org", password=uuid.uuid4().hex, role="LEASE", name=name
+    )
+    asked: dict[str, uuid.UUID | int] = {"owner": bob.pk, "machines": machines}
     with connection.cursor() as cursor:
         cursor.execute(NODES, asked)
         cursor.execute(OFFERS, asked)

@@ -15,7 +15,8 @@ PRICE = "(compute_rate * %(factor)s + storage_gb_rate * %(disk)s)"
 VALUE = f"least({KNOWN_LAST - 1}, gflops::bigint * %(factor)s * 1000000000 / greatest({PRICE} * 3600, 1))"
 ORDERS = {
     "price": PRICE,
-    "value": f"-{VALUE}",
+    # `least` would take the other for a null.
+    "value": f"CASE WHEN gflops IS NOT NULL THEN -{VALUE} END",
     "ready": "ready_seconds",
     "reliability": "-reliability_bp",
 }

@@ -96,8 +96,8 @@ def test_when_nothing_fits_the_answer_says_which_filter_to_give_up() -> None:
     found = data(country="NO", vram_mib_min=20_000, cpu_cores_max=100)
     assert found["total"] == 0
     assert found["without"] == [
-        {"name": "vram_mib", "total": 1},
         {"name": "country", "total": 1},
+        {"name": "vram_mib", "total": 1},
     ]
     assert data(country="NO")["without"] == []
 
@@ -106,9 +106,7 @@ def test_when_nothing_fits_the_answer_says_which_filter_to_give_up() -> None:
 def test_pages_follow_each_other_without_a_gap_or_a_double_even_when_nearly_all_are_equal(
     sort: str,
 ) -> None:
-    bob = cast.person("bob")
-    assert bob.user_id is not None
-    fill_market(owner_id=bob.user_id, machines=60)
+    fill_market(60)
     Offer.objects.update(
         listed=True, hidden_because="", gpu_free=1, compute_rate=5, storage_gb_rate=1,
         gflops=100, ready_seconds=None, reliability_bp=9000,
@@ -214,3 +212,11 @@ def test_the_same_question_is_answered_from_memory_until_something_changes() -> 
     assert board.look().version == before
     Offer.objects.filter(pk=offer.pk).update(compute_rate=1)
     assert data()["rows"][0]["compute_hourly"] == "0.0000036"
+
+
+def test_the_cards_and_the_disk_are_named_too_when_they_are_in_the_way() -> None:
+    cast.machine(cast.person("bob"), gpus=2)
+    assert data(gpus=4)["without"] == [{"name": "gpus", "total": 1}]
+    # Less disk costs less, too.
+    assert data(disk_gb=101)["without"] == [{"name": "disk_gb", "total": 1}]
+    assert data(gpus=4, disk_gb=101)["without"] == []

@@ -17,6 +17,7 @@ from rest_framework.throttling import AnonRateThrottle
 from accounts import api
 from billing.events import WalletChanged
 from core import bus, outbox
+from core.ids import new_id
 from core.models import OutboxMessage
 from marketplace import tasks
 from marketplace.celery import app
@@ -159,7 +160,7 @@ def test_a_bug_of_ours_below_api_is_an_envelope_that_tells_nothing_of_the_inside
 def test_while_redis_is_away_the_api_and_the_pages_say_so() -> None:
     away = {"default": {**settings.CACHES["default"], "LOCATION": "redis://127.0.0.1:1"}}
     with override_settings(CACHES=away):
-        answer = APIClient().get("/api/v1/offers/")
+        answer = APIClient().get(f"/api/v1/offers/{new_id()}/")
         guess = Client().post("/account/login/", {"login": "x@example.org", "password": "guess"})
     assert refusal(answer) == (503, "platform_unavailable")
     assert answer.headers["Retry-After"] == "2"

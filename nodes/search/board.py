@@ -21,7 +21,7 @@ from django.db.models import BigIntegerField, Func
 from nodes.market import Offer
 from nodes.search import rows
 from nodes.search.columns import ROW, Snapshot
-from nodes.search.finding import count_fitting, find
+from nodes.search.finding import count_without, find, rank_of
 from nodes.search.query import Query
 
 CHUNK = 5000
@@ -44,20 +44,28 @@ NEXT = Func(
 class Answer:
     """What fits a question, how much of everything, and the rows of one page as everybody may see them.
 
-    When nothing fits, `without` says for each filter how much would without it, most first.
+    When nothing fits, `without` says for each filter, the cards and the disk how much would without it, most first.
     """
 
-    rows: list[dict[str, Any]]
     next: str | None
     total: int
     facets: dict[str, list[dict[str, Any]]]
     without: list[dict[str, Any]]
+    _of: tuple[Snapshot, Query, list[int]]
+    _kept: rows.Kept
+
+    @cached_property
+    def rows(self) -> list[dict[str, Any]]:
+        """The rows of the page."""
+        return rows.rows_out(*self._of)
 
     @cached_property
     def json(self) -> bytes:
         """The answer as the API gives it, made once."""
-        names = ("rows", "next", "total", "facets", "without")
-        return msgspec.json.encode({name: getattr(self, name) for name in names})
+        names = ("next", "total", "facets", "without")
+        body = {name: getattr(self, name) for name in names}
+        page = rows.rows_json(*self._of, self._kept)
+        return msgspec.json.encode({"rows": msgspec.Raw(page), **body})
 
 
 @dataclass
@@ -69,6 +77,7 @@ class Board:
     _floor: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
     # Of one version of the snapshot.
+    _kept: rows.Kept = field(default_factory=dict)
     _answers: tuple[int, dict[Query, Answer]] = field(default_factory=lambda: (0, {}))
 
     def look(self) -> Snapshot:
@@ -94,7 +103,7 @@ class Board:
             self._answers = (snapshot.version, answers)
         answer = answers.get(query)
         if answer is None:
-            answer = answers[query] = _answer(snapshot, query)
+            answer = answers[query] = _answer(snapshot, query, self._kept)
         return answer
 
     def _read(self) -> None:
@@ -127,25 +136,26 @@ def search(query: Query) -> Answer:
     return _board.answer(query)
 
 
+def rank(query: Query, number: int) -> dict[str, int] | None:
+    """Return the place of the offer with this number among all that fit, and how many they are; None: it does not."""
+    place, of = rank_of(look(), query, number)
+    return {"place": place, "of": of} if place else None
+
+
 def forget() -> None:
     """Begin again with nothing, as a new process would."""
     global _board
     _board = Board()
 
 
-def _answer(snapshot: Snapshot, query: Query) -> Answer:
+def _answer(snapshot: Snapshot, query: Query, kept: rows.Kept) -> Answer:
     found = find(snapshot, query)
     facets = {
         name: [{"value": word or None, "count": count} for word, count in words]
         for name, words in found.facets.items()
     }
-    page = rows.rows_out(snapshot, query, found.rows)
     cursor = query.cursor(found.more) if found.more is not None else None
-    without = [] if found.total else _without(snapshot, query)
-    return Answer(page, cursor, found.total, facets, without)
-
-
-def _without(snapshot: Snapshot, query: Query) -> list[dict[str, Any]]:
-    names = [each.name for each in query.filters]
-    found = [(count_fitting(snapshot, query.without(name)), name) for name in names]
-    return [{"name": name, "total": total} for total, name in sorted(found, reverse=True) if total]
+    nothing = [] if found.total else count_without(snapshot, query)
+    without = [{"name": name, "total": total} for name, total in nothing]
+    of = (snapshot, query, found.rows)
+    return Answer(cursor, found.total, facets, without, of, kept)

@@ -25,6 +25,8 @@ ROW = (*WIDE, *NARROW, *TEXTS, *THINGS, "listed")
 # Worked out from a row: how many cards can start on it now (0: the machine, whole; -1: nothing) and the number of
 # the combination of its facets.
 ROOM, COMBINATION = "room", "combination"
+# The version of the snapshot that brought the row as it is.
+CHANGED = "changed"
 _versions = count(1)
 
 
@@ -81,6 +83,9 @@ class Snapshot:
         stored = {name: self._stored(name, values, old, added) for name, values in fresh.items()}
         if not added and all(stored[name] is self.stored[name] for name in stored):
             return self
+        version = next(_versions)
+        stamps = np.full(len(rows), version, np.int64)
+        stored[CHANGED] = self._stored(CHANGED, stamps, old, added)
         for place, number in enumerate(fresh["number"][old < 0].tolist(), start=self.size):
             self.places[number] = place
         facets = self.facets
@@ -88,7 +93,7 @@ class Snapshot:
             table = np.array(self.combinations.words, np.int32)
             facets = {name: table[:, i].copy() for i, name in enumerate(FACETS)}
         return Snapshot(
-            size=self.size + added, version=next(_versions), stored=stored, words=self.words,
+            size=self.size + added, version=version, stored=stored, words=self.words,
             combinations=self.combinations, facets=facets, places=self.places,
         )  # fmt: skip
 

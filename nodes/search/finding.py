@@ -15,13 +15,15 @@ from core import money
 from nodes.market import MOST_OFFERS
 from nodes.search.columns import COMBINATION, ROOM, Array, Snapshot, Words
 from nodes.search.fields import FACETS
-from nodes.search.query import Bounds, Filter, Flag, Query, Sort
+from nodes.search.query import Filter, Flag, Query, Sort
 from nodes.search.query import Words as WordFilter
 
 NUMBER_BITS = MOST_OFFERS.bit_length() - 1
 # The sort value of what is not known, behind all others; a greater one counts as the greatest known.
 UNKNOWN = 2 ** (63 - NUMBER_BITS) - 1
 BEST = UNKNOWN - 1
+# So many words are compared one by one faster than they are looked up.
+FEW_WORDS = 4
 
 
 @dataclass(frozen=True)
@@ -59,9 +61,33 @@ def find(snapshot: Snapshot, query: Query) -> Found:
     return Found(len(rows), facets, page, more)
 
 
-def count_fitting(snapshot: Snapshot, query: Query) -> int:
-    """Return only how many fit."""
-    return int(_mask(snapshot, query, query.filters).sum()) if snapshot.size else 0
+def count_without(snapshot: Snapshot, query: Query) -> list[tuple[str, int]]:
+    """Return for the cards, the disk and each filter of a question that nothing fits how much would without it."""
+    if not snapshot.size:
+        return []
+    counts = {
+        name: int(_mask(snapshot, less, less.filters).sum())
+        for name in ("gpus", "disk_gb")
+        if (less := query.without(name)) != query
+    }
+    size = _mask(snapshot, query, [])
+    fits = [_fits(snapshot, query, each) for each in query.filters]
+    missed = sum((~fit for fit in fits), np.zeros(snapshot.size, np.int8))
+    # Whoever misses one filter alone would fit without it.
+    nearly = size & (missed == 1)
+    for each, fit in zip(query.filters, fits, strict=True):
+        counts[each.name] = int((nearly & ~fit).sum())
+    return sorted(((name, n) for name, n in counts.items() if n), key=lambda each: (-each[1], each))
+
+
+def rank_of(snapshot: Snapshot, query: Query, number: int) -> tuple[int, int]:
+    """Return the place (0: none) of the offer with this number among those that fit, and how many they are."""
+    if not snapshot.size:
+        return 0, 0
+    rows = np.flatnonzero(_mask(snapshot, query, query.filters))
+    keys = _keys(snapshot, query, rows)
+    mine = keys[snapshot["number"][rows] == number]
+    return (int((keys <= mine[0]).sum()) if len(mine) else 0), len(rows)
 
 
 def price_of(snapshot: Snapshot, query: Query, rows: Array | slice) -> Array:
@@ -83,36 +109,41 @@ def _mask(snapshot: Snapshot, query: Query, filters: list[Filter] | tuple[Filter
     mask: Array = room == 0 if query.gpus == 0 else room >= (query.gpus or 0)
     mask &= snapshot["disk_gb"] >= query.disk_gb
     for each in filters:
-        if isinstance(each, Bounds):
-            _bound(snapshot, query, each, mask)
-        elif isinstance(each, Flag):
-            mask &= snapshot[each.name] == each.on
-        else:
-            column = snapshot[each.name]
-            mask &= _words_fit(snapshot, each, np.arange(_words(snapshot, each.name)))[column]
+        mask &= _fits(snapshot, query, each)
     return mask
 
 
-def _bound(snapshot: Snapshot, query: Query, bounds: Bounds, mask: Array) -> None:
-    priced = bounds.name == "price_hourly"
-    column = price_of(snapshot, query, slice(None)) if priced else snapshot[bounds.name]
-    # Not even a bound of 0 is satisfied by what is not known, which is -1.
-    mask &= column >= bounds.low
-    if bounds.high <= np.iinfo(column.dtype).max:
-        mask &= column <= bounds.high
-
-
-def _words(snapshot: Snapshot, name: str) -> int:
-    return len(snapshot.words[name])
+def _fits(snapshot: Snapshot, query: Query, each: Filter) -> Array:
+    """Return which rows satisfy one filter. Nothing is satisfied by what is not known: -1, and the empty word."""
+    if isinstance(each, WordFilter):
+        return _words_fit(snapshot, each, snapshot[each.name])
+    fit: Array
+    if isinstance(each, Flag):
+        fit = snapshot[each.name] == each.on
+        return fit
+    priced = each.name == "price_hourly"
+    column = price_of(snapshot, query, slice(None)) if priced else snapshot[each.name]
+    fit = column >= each.low
+    if each.high <= np.iinfo(column.dtype).max:
+        fit &= column <= each.high
+    return fit
 
 
 def _words_fit(snapshot: Snapshot, each: WordFilter, numbers: Array) -> Array:
-    """Return for each of these words' numbers whether the filter lets it through; the empty word is not known."""
+    """Return for each of these words' numbers whether the filter lets it through."""
     known: Words = snapshot.words[each.name]
     table = np.zeros(len(known), bool) if each.wanted else np.ones(len(known), bool)
     table[known.known(each.wanted)] = True
     table[known.known({*each.unwanted, ""})] = False
-    return table[numbers]
+    yes, no = np.flatnonzero(table), np.flatnonzero(~table)
+    few = yes if len(yes) <= len(no) else no
+    if len(few) > FEW_WORDS:
+        among: Array = table[numbers]
+        return among
+    fit = np.zeros(len(numbers), bool)
+    for number in few:
+        fit |= numbers == number
+    return fit if few is yes else ~fit
 
 
 def _all(fits: Mapping[str, Array], size: int, but: str = "") -> Array:
@@ -132,7 +163,7 @@ def _facet(snapshot: Snapshot, name: str, counts: Array) -> list[tuple[str, int]
 
 
 def _page(snapshot: Snapshot, query: Query, rows: Array) -> tuple[list[int], int | None]:
-    keys = (_sort_values(snapshot, query, rows) << NUMBER_BITS) | snapshot["number"][rows]
+    keys = _keys(snapshot, query, rows)
     if query.after >= 0:
         keys = keys[keys > query.after]
     more = len(keys) > query.limit
@@ -142,6 +173,11 @@ def _page(snapshot: Snapshot, query: Query, rows: Array) -> tuple[list[int], int
     places = snapshot.places
     page = [places[key & (MOST_OFFERS - 1)] for key in keys.tolist()]
     return page, int(keys[-1]) if more else None
+
+
+def _keys(snapshot: Snapshot, query: Query, rows: Array) -> Array:
+    keys: Array = (_sort_values(snapshot, query, rows) << NUMBER_BITS) | snapshot["number"][rows]
+    return keys
 
 
 def _sort_values(snapshot: Snapshot, query: Query, rows: Array) -> Array:

@@ -90,7 +90,11 @@ class Query:
         return max(self.gpus or 1, 1)
 
     def without(self, name: str) -> Query:
-        """Return the same question without the filter of one field, from the start."""
+        """Return the same question without the filter of one field, or with the least that can be asked of it."""
+        if name == "gpus":
+            return replace(self, gpus=None, after=-1)
+        if name == "disk_gb":
+            return replace(self, disk_gb=1, after=-1)
         kept = tuple(each for each in self.filters if each.name != name)
         return replace(self, filters=kept, after=-1)
 

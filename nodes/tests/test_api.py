@@ -15,7 +15,7 @@ from hostagent.protocol import SelfTestResult
 from nodes import services as nodes
 from nodes.models import Node, NodeKey, Offer
 from tests import cast
-from tests.doors import api_of, refusal
+from tests.doors import api_of, pages_of, refusal
 
 pytestmark = pytest.mark.django_db
 ROOT = "/api/v1/"
@@ -36,6 +36,26 @@ def test_an_offer_is_open_to_everyone_with_its_price_by_the_card() -> None:
         False,
     )
     assert not {"owner", "owner_id", "facts"} & listed.keys()
+
+
+def test_a_host_sees_where_a_machine_stands_among_those_of_its_model() -> None:
+    bob = cast.person("bob")
+    rates = {"cheap": 1, "dear": 3, "middle": 2}
+    for name, rate in rates.items():
+        cast.machine(bob, gpus=1, name=name)
+        Offer.objects.filter(node__name=name).update(compute_rate=rate)
+    cast.machine(bob, name="bare")
+    agent, _ = cast.machine(bob, gpus=1, name="away")
+    api_of(bob).post(f"{ROOT}nodes/{agent.node_id}/drain/", {"draining": True}, "json")
+    nodes_ = api_of(bob).get(f"{ROOT}nodes/").json()["data"]
+    assert {node["name"]: node["rank"] for node in nodes_} == {
+        "cheap": {"place": 1, "of": 3},
+        "middle": {"place": 2, "of": 3},
+        "dear": {"place": 3, "of": 3},
+        "bare": {"place": 1, "of": 1},
+        "away": None,
+    }
+    assert "2/3" in pages_of(bob).get("/fleet/").content.decode()
 
 
 def test_a_hidden_offer_is_neither_listed_nor_read() -> None:

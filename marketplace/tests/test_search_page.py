@@ -1,0 +1,93 @@
+"""The page of the search, as it is without JavaScript."""
+
+from __future__ import annotations
+
+import re
+from html import unescape
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from nodes.market import Offer
+from tests import cast
+
+pytestmark = pytest.mark.django_db
+
+
+def page(**asked: Any) -> str:
+    answer = Client().get("/", asked)
+    assert answer.status_code == 200
+    return unescape(re.sub(r"\s+", " ", answer.content.decode()))
+
+
+def test_it_shows_what_can_start_now_at_the_price_for_my_disk_and_my_hours() -> None:
+    _, offer = cast.machine(cast.person("bob"), gpus=2)
+    shown = page(gpus="2", disk_gb="50", hours="8", gpu_model="", country="")
+    assert "Can start now: 1" in shown
+    assert "2 × RTX 4090" in shown
+    # 2 cards and 50 GB: $0.6070176 an hour, eight times as much for the hours.
+    assert 'title="exactly $0.6070176"' in shown
+    assert '<td class="number" title="exactly $4.8561408">4.8561</td>' in shown
+    assert "$ for 8 h" in shown
+    assert f"/offers/{offer.pk}/?gpus=2&disk_gb=50" in shown
+    assert '<option value="RTX 4090" >RTX 4090 (1)</option>' in shown
+    assert "★ best value" in shown
+
+
+def test_the_best_value_is_the_one_of_all_that_fit() -> None:
+    bob = cast.person("bob")
+    for name in ("dear", "cheap"):
+        cast.machine(bob, gpus=1, name=name)
+    Offer.objects.filter(node__name="dear").update(compute_rate=500_000)
+    assert page().count("★") == 1
+    assert "★" not in page(sort="reliability", country="NO")
+    Offer.objects.update(gflops=None)
+    assert "★" not in page()
+
+
+def test_when_nothing_fits_it_offers_to_drop_the_filter_that_excludes_most() -> None:
+    cast.machine(cast.person("bob"), gpus=1)
+    shown = page(gpu_model="RTX 4090", region="Europe", disk_gb="10")
+    assert "Nothing that fits can start right now" in shown
+    assert (
+        '<a href="?gpu_model=RTX+4090&disk_gb=10">Without <strong>region</strong></a>: 1 would fit'
+        in shown
+    )
+    assert '<option value="Europe" selected>Europe (0)</option>' in shown
+
+
+def test_a_filter_without_a_field_of_its_own_is_kept_and_named() -> None:
+    cast.machine(cast.person("bob"), gpus=1)
+    shown = page(cuda_min="1200")
+    assert '<input type="hidden" name="cuda_min" value="1200">' in shown
+    assert "Can start now: 0" in shown
+
+
+def test_nonsense_is_said_beside_what_can_start_anyway() -> None:
+    cast.machine(cast.person("bob"), gpus=1)
+    answer = Client().get("/", {"price_hourly_max": "<b>"})
+    assert answer.status_code == 400
+    shown = answer.content.decode()
+    assert "filter_value" in shown
+    assert "Can start now: 1" in shown
+    assert "<b>" not in shown
+
+
+def test_pages_lead_to_the_next_and_back_to_the_first() -> None:
+    bob = cast.person("bob")
+    for name in ("one", "two"):
+        cast.machine(bob, gpus=1, name=name)
+    first = page(limit="1")
+    [address] = re.findall(r'<a href="\?(limit=1&after=[^"]+)">Next page', first)
+    second = Client().get(f"/?{address}").content.decode()
+    assert "First page" in second
+    assert "Next page" not in second
+
+
+def test_the_way_to_an_offer_keeps_the_size_that_was_asked_for() -> None:
+    alice = cast.person("alice", usd=5)
+    _, offer = cast.machine(cast.person("bob"), gpus=2)
+    assert alice.user_id
+    answer = Client().get(f"/offers/{offer.pk}/", {"gpus": "2", "disk_gb": "50"})
+    assert answer.status_code == 200
