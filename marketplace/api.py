@@ -71,6 +71,9 @@ class HealthView(APIView):
 class NearThrottle(AnonRateThrottle):
     """The limit of one address, counted by this process: asking Redis would cost more than a search does."""
 
+    # What the library reads from the rate: how many in how many seconds.
+    num_requests: int
+    duration: int
     counted: ClassVar[tuple[int, dict[str, int]]] = (0, {})
 
     def allow_request(self, request: Request, view: APIView) -> bool:
@@ -84,7 +87,7 @@ class NearThrottle(AnonRateThrottle):
         return asked <= self.num_requests
 
     def wait(self) -> float:
-        return self.duration - self.timer() % self.duration
+        return self.duration - float(self.timer()) % self.duration
 
 
 class OfferSearchView(APIView):

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 from django.test import Client
 
+from accounts import services as accounts
 from nodes.market import Offer
 from tests import cast
+from tests.doors import pages_of
 
 pytestmark = pytest.mark.django_db
 
@@ -86,8 +88,9 @@ def test_pages_lead_to_the_next_and_back_to_the_first() -> None:
 
 
 def test_the_way_to_an_offer_keeps_the_size_that_was_asked_for() -> None:
-    alice = cast.person("alice", usd=5)
+    alice = cast.person("alice")
+    accounts.add_ssh_key(actor=alice, name="laptop", public_key=cast.public_ssh_key())
     _, offer = cast.machine(cast.person("bob"), gpus=2)
-    assert alice.user_id
-    answer = Client().get(f"/offers/{offer.pk}/", {"gpus": "2", "disk_gb": "50"})
-    assert answer.status_code == 200
+    shown = pages_of(alice).get(f"/offers/{offer.pk}/", {"gpus": "2", "disk_gb": "50"}).content
+    assert b'name="gpu_count" value="2"' in shown
+    assert b'name="disk_gb" value="50"' in shown
