@@ -5,7 +5,13 @@ from __future__ import annotations
 import uuid
 
 from billing import services
-from billing.events import DepositChanged, DepositSucceeded, DisputeChanged, WalletFroze
+from billing.events import (
+    DepositChanged,
+    DepositSucceeded,
+    DisputeChanged,
+    InvoiceIssued,
+    WalletFroze,
+)
 from billing.machine import DepositState
 from core.outbox import on
 
@@ -31,3 +37,8 @@ def tell_of_frost(event: WalletFroze) -> None:
     services.tell_of_frost(
         owner_id=uuid.UUID(event.owner_id), frozen=event.frozen, owed=event.owed, at=event.at
     )
+
+
+@on(InvoiceIssued)
+def tell_of_invoice(event: InvoiceIssued) -> None:
+    services.tell_of_invoice(invoice_id=uuid.UUID(event.invoice_id))

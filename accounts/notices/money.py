@@ -90,4 +90,14 @@ ENTRIES = (
         "wallet",
         fixed=_PAGE,
     ),
+    Entry(
+        "invoice_issued",
+        "renter",
+        "information",
+        "An invoice for last month's use, or a credit note, is there.",
+        "{number} over {amount:usd}",
+        "It is for your use of {month} and paid from your wallet. You find it as a page and as PDF.",
+        "invoice",
+        subject=True,
+    ),
 )

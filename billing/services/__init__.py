@@ -51,7 +51,12 @@ from billing.services.statements import (
     verify_ledger,
 )
 from billing.services.takebacks import collect_debts, disputed_earnings, owed_by
-from billing.services.telling import tell_of_deposit, tell_of_dispute, tell_of_frost
+from billing.services.telling import (
+    tell_of_deposit,
+    tell_of_dispute,
+    tell_of_frost,
+    tell_of_invoice,
+)
 from billing.services.wallets import (
     MAX_DEPOSIT,
     Balance,
@@ -126,6 +131,7 @@ __all__ = [
     "tell_of_deposit",
     "tell_of_dispute",
     "tell_of_frost",
+    "tell_of_invoice",
     "used_up_at",
     "verify_ledger",
 ]

@@ -6,7 +6,7 @@ import uuid
 
 from accounts import services as accounts
 from billing.machine import DisputeState
-from billing.models import Deposit, Dispute
+from billing.models import Deposit, Dispute, Invoice
 from core import clock
 
 
@@ -46,4 +46,20 @@ def tell_of_frost(*, owner_id: uuid.UUID, frozen: bool, owed: int, at: float) ->
         code="wallet_frozen" if frozen else "wallet_thawed",
         key=str(at),
         params={"at": int(at), "owed": owed},
+    )
+
+
+def tell_of_invoice(*, invoice_id: uuid.UUID) -> None:
+    """Say that an invoice or a credit note is there."""
+    found = Invoice.objects.get(pk=invoice_id)
+    accounts.notify(
+        user_id=found.owner_id,
+        code="invoice_issued",
+        key=str(invoice_id),
+        subject_id=invoice_id,
+        params={
+            "number": found.number,
+            "amount": found.total,
+            "month": f"{found.month_id:%Y-%m}",
+        },
     )

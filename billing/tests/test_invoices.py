@@ -7,7 +7,7 @@ import importlib
 import io
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -425,3 +425,16 @@ def test_production_insists_on_a_seller(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(settings.DC, "seller_name", "Example Compute AS")
     monkeypatch.setattr(settings.DC, "seller_address", "Street 1")
     assert invoices_have_a_seller() == []
+
+
+def test_whoever_gets_an_invoice_is_told_once_and_led_to_it(
+    traveller: time_machine.Traveller, drain: Callable[[], int]
+) -> None:
+    alice = cast.person("alice", usd=10)
+    invoice, _ = invoiced(alice, traveller)
+    drain()
+    services.tell_of_invoice(invoice_id=invoice.pk)
+    rows = api_of(alice).get("/api/v1/notices/").json()["data"]["rows"]
+    [told] = [row for row in rows if row["code"] == "invoice_issued"]
+    assert told["title"] == "INV-2026-000001 over $3.60"
+    assert str(invoice.pk) in str(told)
