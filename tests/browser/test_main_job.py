@@ -32,6 +32,8 @@ def test_alice_rents_logs_in_stops_and_sees_a_bill_that_adds_up(site: Platform, 
 
     page.goto(site.url)
     page.click("main a.btn:has-text('Rent')")
+    # The search is a form, too.
+    page.wait_for_url("**/offers/**")
     page.click("main form button")
     # The page looks by itself before the button is pressed.
     page.wait_for_selector("#launch [data-check=manifest][data-result=ok]")
