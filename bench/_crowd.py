@@ -11,8 +11,6 @@ from typing import TypeVar
 
 from django.db import connection, connections
 
-from core import outbox
-
 T = TypeVar("T")
 
 
@@ -23,9 +21,6 @@ def crowd(work: Callable[[int], T], count: int) -> list[T]:
     connection.close_pool()  # type: ignore[attr-defined]
     context = multiprocessing.get_context("fork")
     start, answers = context.Barrier(count), context.SimpleQueue()
-
-    # There is no worker to hint at.
-    outbox.set_hint(lambda: None)
 
     def one(number: int) -> None:
         with connection.cursor() as cursor:

@@ -20,6 +20,7 @@ from billing.models import Deposit
 from billing.providers.base import Kind, ProviderEvent
 from core import clock, money, outbox
 from core.errors import DomainError
+from nodes import gateway
 from nodes import services as nodes
 from nodes.models import Node, Offer
 from rentals import reconcile
@@ -60,6 +61,9 @@ class Writer:
             return str(getattr(self, f"_{plan['op']}")(plan))
         except DomainError as refused:
             return f"refused {refused.code}"
+        except gateway.Fenced:
+            # Another writer let this machine sign in again meanwhile.
+            return "refused fenced"
 
     def _someone(self) -> str:
         return str(self.dice.choice(self.world.renters))
