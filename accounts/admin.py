@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.contrib import admin
 
-from accounts.models import ApiKey, Notice, SshKey, User
+from accounts.models import ApiKey, Notice, Secret, SshKey, User
 from core.admin import ReadOnlyAdmin
 
 
@@ -19,6 +19,12 @@ class UserAdmin(ReadOnlyAdmin):
 class ApiKeyAdmin(ReadOnlyAdmin):
     list_display = ["prefix", "user", "name", "last_used_at", "revoked_at"]
     exclude = ["digest"]
+
+
+@admin.register(Secret)
+class SecretAdmin(ReadOnlyAdmin):
+    list_display = ["name", "user", "version", "changed_at", "last_used_at"]
+    exclude = ["sealed"]
 
 
 admin.site.register(SshKey, ReadOnlyAdmin)

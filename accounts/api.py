@@ -12,9 +12,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from accounts import services
+from accounts import services, vault
 from accounts.actors import Actor
-from accounts.models import ApiKey, SshKey, User
+from accounts.models import ApiKey, Secret, SshKey, User
 from accounts.presenting import chosen_out, cursor_from, notice_out
 from accounts.services import Choice
 from core.errors import Unauthenticated
@@ -217,3 +217,62 @@ class NoticeChoicesView(APIView):
             "choices": [chosen_out(row) for row in rows],
             "time_zone": services.zone_name_of(user_id=actor.user_id) or "UTC",
         }
+
+
+class ValueIn(serializers.Serializer[Any]):
+    value = serializers.CharField(trim_whitespace=False, write_only=True)
+
+
+class SecretIn(ValueIn):
+    name = serializers.CharField()
+    registry_host = serializers.CharField(
+        required=False, help_text="With it, `value` is the password of `registry_user` there."
+    )
+    registry_user = serializers.CharField(required=False)
+
+
+def secret_out(secret: Secret) -> dict[str, Any]:
+    """Return everything of a secret but its value."""
+    return {
+        "id": str(secret.pk),
+        "name": secret.name,
+        "registry_host": secret.registry_host or None,
+        "registry_user": secret.registry_user or None,
+        "version": secret.version,
+        "created_at": secret.created_at,
+        "changed_at": secret.changed_at,
+        "last_used_at": secret.last_used_at,
+    }
+
+
+class SecretListView(APIView):
+    """Values for containers and log-ins of registries, by name: write-only, nobody reads them again."""
+
+    @extend_schema(operation_id="secrets_list", responses=OpenApiTypes.OBJECT)
+    def get(self, request: Request) -> Response:
+        return Response([secret_out(row) for row in vault.secrets_of(actor=actor_from(request))])
+
+    @extend_schema(request=SecretIn, responses={201: OpenApiTypes.OBJECT})
+    def post(self, request: Request) -> Response:
+        body = SecretIn(data=request.data)
+        body.is_valid(raise_exception=True)
+        secret = vault.create_secret(actor=actor_from(request), **body.validated_data)
+        return Response(secret_out(secret), status=status.HTTP_201_CREATED)
+
+
+class SecretView(APIView):
+    @extend_schema(request=ValueIn, responses=OpenApiTypes.OBJECT)
+    def put(self, request: Request, secret_id: uuid.UUID) -> Response:
+        """Give it another value; containers get it at their next start."""
+        body = ValueIn(data=request.data)
+        body.is_valid(raise_exception=True)
+        secret = vault.rotate_secret(
+            actor=actor_from(request), secret_id=secret_id, value=body.validated_data["value"]
+        )
+        return Response(secret_out(secret))
+
+    @extend_schema(responses={204: None})
+    def delete(self, request: Request, secret_id: uuid.UUID) -> Response:
+        """Forget it; what runs keeps it, what refers to it cannot start again."""
+        vault.delete_secret(actor=actor_from(request), secret_id=secret_id)
+        return Response(status=status.HTTP_204_NO_CONTENT)

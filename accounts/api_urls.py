@@ -3,6 +3,8 @@ from django.urls import path
 from accounts import api
 
 urlpatterns = [
+    path("secrets/", api.SecretListView.as_view(), name="api_secrets"),
+    path("secrets/<uuid:secret_id>/", api.SecretView.as_view(), name="api_secret"),
     path("me/", api.MeView.as_view(), name="api_me"),
     path("ssh-keys/", api.SshKeyListView.as_view(), name="api_ssh_keys"),
     path("ssh-keys/<uuid:key_id>/", api.SshKeyView.as_view(), name="api_ssh_key"),

@@ -190,3 +190,37 @@ class NoticeChoice(models.Model):
 
     def __str__(self) -> str:
         return f"{self.code} {self.channel} {self.on}"
+
+
+class SecretQuerySet(OwnedQuerySet):
+    def lock(self) -> Self:
+        """Lock secrets, so that two changes count as two versions."""
+        return self.select_for_update(no_key=True, of=("self",)).order_by("pk")
+
+
+class Secret(models.Model):
+    """A value that its owner can replace and delete, and nobody can read: encrypted, joined only at send.
+
+    With `registry_host` it is the password of `registry_user` at that registry.
+    """
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    user = models.ForeignKey(User, models.CASCADE, related_name="secrets")
+    name = models.CharField(max_length=64)
+    registry_host = models.CharField(max_length=200, blank=True, default="")
+    registry_user = models.CharField(max_length=200, blank=True, default="")
+    sealed = models.TextField()
+    version = models.PositiveIntegerField(default=1)
+    created_at = models.DateTimeField()
+    changed_at = models.DateTimeField()
+    last_used_at = models.DateTimeField(null=True, blank=True)
+
+    objects = SecretQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["user", "name"], name="secret_name_once_per_user"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name

@@ -29,7 +29,7 @@ from hostagent.hardware import has_disk_quota
 from hostagent.load import Usage
 from hostagent.netpol import BRIDGE_PREFIX
 from hostagent.planner import Container
-from hostagent.protocol import MAX_LOG_CHARS, ContainerSpec, PullRecord
+from hostagent.protocol import MAX_LOG_CHARS, ContainerSpec, PullRecord, RegistryLogin
 from hostagent.spec import MachineLimits, Place, container_config
 
 OUR_NAME = re.compile(r"/dc-[0-9a-f-]{36}-g[1-9][0-9]{0,8}")
@@ -154,12 +154,21 @@ class Engine:
             return False
         return True
 
-    def pull(self, image: str, progress: Progress, cancelled: threading.Event) -> PullRecord:
-        """Download an image, telling the bytes; raises EngineError `image_missing`, `image_pull_failed`."""
+    def pull(
+        self,
+        image: str,
+        progress: Progress,
+        cancelled: threading.Event,
+        login: RegistryLogin | None = None,
+    ) -> PullRecord:
+        """Download an image, telling the bytes.
+
+        Raises EngineError `image_missing`, `image_login_refused`, `image_pull_failed`.
+        """
         layers: dict[str, tuple[int, int | None]] = {}
         began = downloaded = time.monotonic()
         try:
-            for line in self._pull_lines(image):
+            for line in self._pull_lines(image, login):
                 if cancelled.is_set():
                     raise PullCancelled
                 if "errorDetail" in line:
@@ -201,7 +210,7 @@ class Engine:
             return []
         return [str(layer) for layer in (told.get("RootFS") or {}).get("Layers") or []]
 
-    def _pull_lines(self, image: str) -> Iterator[dict[str, Any]]:
+    def _pull_lines(self, image: str, login: RegistryLogin | None) -> Iterator[dict[str, Any]]:
         repository, tag = image, None
         if "@" not in image and ":" in image.rpartition("/")[2]:
             repository, _, tag = image.rpartition(":")
@@ -210,7 +219,14 @@ class Engine:
             tag=tag or ("latest" if "@" not in image else None),
             stream=True,
             decode=True,
+            # An empty log-in keeps the client from looking for one of the machine's owner.
+            auth_config={"username": login.user, "password": login.password} if login else {},
         )
+
+    @_calls
+    def image_config(self, image: str) -> dict[str, Any]:
+        """Return what an image says of its own program."""
+        return dict(self.api.inspect_image(image).get("Config") or {})
 
     @_calls
     def ensure_network(self, name: str, bridge: str, labels: dict[str, str]) -> str:
@@ -371,6 +387,11 @@ def _pull_error(image: str, message: str) -> EngineError:
     missing = ("manifest unknown", "not found", "does not exist", "invalid reference")
     if any(word in message.lower() for word in missing):
         return EngineError("image_missing", f"There is no image {image}. Check its name and tag.")
+    if any(word in message.lower() for word in ("unauthorized", "denied", "no basic auth")):
+        return EngineError(
+            "image_login_refused",
+            f"The registry does not hand out {image} with this log-in, or without one.",
+        )
     return EngineError("image_pull_failed", f"The image {image} could not be downloaded: {message}")
 
 

@@ -7,14 +7,16 @@ import logging
 import re
 import threading
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
 from hostagent.engine import Engine, EngineAway, EngineError, Progress
 from hostagent.identity import write_private
-from hostagent.protocol import MAX_CHAINS, MAX_PULLS, ImageCache, PullRecord
+from hostagent.protocol import MAX_CHAINS, MAX_PULLS, ImageCache, PullRecord, RegistryLogin
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 # One look asks the engine once for each image that is new; a machine with more keeps the rest to itself.
 MAX_IMAGES = 100
@@ -29,11 +31,32 @@ class Images:
         self._path = path
         self._chains: dict[str, list[str]] = {}
         self._lock = threading.Lock()
-        self._pulls = _read(path)
+        self._pulls = _read(path, list[PullRecord])[-MAX_PULLS:]
+        self._closed_path = path.with_name("closed-images.json")
+        # Repositories of which something came here by a log-in.
+        self._closed = set(_read(self._closed_path, list[str]))
 
-    def pull(self, image: str, progress: Progress, cancelled: threading.Event) -> None:
+    def may_start(self, image: str) -> bool:
+        """Whether an image is here and anybody may have it.
+
+        What came here by somebody's log-in is asked for again each time: the registry says who gets it.
+        """
+        return repository_of(image) not in self._closed and self._engine.has_image(image)
+
+    def pull(
+        self,
+        image: str,
+        progress: Progress,
+        cancelled: threading.Event,
+        login: RegistryLogin | None = None,
+    ) -> None:
         """Download an image as Engine.pull does, and write down how long it took."""
-        record = self._engine.pull(image, progress, cancelled)
+        if login is not None:
+            with self._lock:
+                self._closed.add(repository_of(image))
+                # Before the download: a crash in between must not leave it open to everybody.
+                write_private(self._closed_path, msgspec.json.encode(sorted(self._closed)))
+        record = self._engine.pull(image, progress, cancelled, login)
         if not record.bytes:
             return
         with self._lock:
@@ -77,10 +100,17 @@ def _sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _read(path: Path) -> list[PullRecord]:
+def repository_of(image: str) -> str:
+    """Return an image's name without tag and digest."""
+    name = image.partition("@")[0]
+    head, colon, tag = name.rpartition(":")
+    return head if colon and "/" not in tag else name
+
+
+def _read(path: Path, kind: type[list[T]]) -> list[T]:
     if not path.exists():
         return []
     try:
-        return msgspec.json.decode(path.read_bytes(), type=list[PullRecord])[-MAX_PULLS:]
+        return msgspec.json.decode(path.read_bytes(), type=kind)
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         return []

@@ -17,6 +17,7 @@ CAPABILITIES = (
     "SETPCAP", "NET_BIND_SERVICE", "SYS_CHROOT", "AUDIT_WRITE",
 )  # fmt: skip
 KEYS_PATH = "/etc/dcompute/authorized_keys"
+LAUNCH_PATH = "/etc/dcompute/launch"
 NOFILE_WISH = (65_536, 1_048_576)
 MIB = 1024 * 1024
 # Values that an image or a renter could use to reach GPUs that are not theirs, or to hook the runtime.
@@ -54,6 +55,9 @@ class Place:
     address: str
     keys_file: str
     labels: dict[str, str]
+    # Where it finds its launcher, and the image's own program that the launcher becomes; empty: neither.
+    launch_folder: str = ""
+    program: tuple[str, ...] = ()
 
 
 def clean_env(env: dict[str, str]) -> list[str]:
@@ -61,6 +65,29 @@ def clean_env(env: dict[str, str]) -> list[str]:
     return sorted(
         f"{name}={value}" for name, value in env.items() if not name.startswith(FORBIDDEN_ENV)
     )
+
+
+def needs_launcher(spec: ContainerSpec) -> bool:
+    """Whether something of ours runs before the image's own program."""
+    return bool(spec.secret_env or spec.start_script)
+
+
+def program_of(spec: ContainerSpec, image: dict[str, Any]) -> tuple[str, ...]:
+    """Return the words that the engine would run: of the wish, else of the image (its `Config`)."""
+    if spec.entrypoint is not None:
+        return (*spec.entrypoint, *(spec.command or []))
+    command = image.get("Cmd") if spec.command is None else spec.command
+    return (*(image.get("Entrypoint") or []), *(command or []))
+
+
+def exported(env: dict[str, str]) -> bytes:
+    """Return the lines by which a shell takes these variables, and a last one that says they are whole."""
+    lines = []
+    for entry in clean_env(env):
+        name, _, value = entry.partition("=")
+        quoted = value.replace("'", "'\\''")
+        lines.append(f"export {name}='{quoted}'\n")
+    return "".join([*lines, "DC_VARIABLES=whole\n"]).encode()
 
 
 def degraded(spec: ContainerSpec, limits: MachineLimits) -> list[str]:
@@ -89,6 +116,11 @@ def container_config(spec: ContainerSpec, place: Place, limits: MachineLimits) -
             "EndpointsConfig": {place.network: {"IPAMConfig": {"IPv4Address": place.address}}}
         },
     }
+    if place.launch_folder:
+        config["Entrypoint"] = ["/bin/sh", f"{LAUNCH_PATH}/run"]
+        config["Cmd"] = list(place.program)
+        config["HostConfig"]["Binds"].append(f"{place.launch_folder}:{LAUNCH_PATH}:ro")
+        return config
     if spec.entrypoint is not None:
         config["Entrypoint"] = spec.entrypoint
     if spec.command is not None:

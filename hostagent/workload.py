@@ -18,6 +18,7 @@ import msgspec
 from hostagent import netpol
 from hostagent import spec as specs
 from hostagent.engine import Engine, EngineAway, EngineError, PullCancelled, bridge_name
+from hostagent.handover import PATIENCE_SECONDS, Handover
 from hostagent.identity import rewrite, write_private
 from hostagent.images import Images
 from hostagent.inside import Inside
@@ -72,6 +73,9 @@ class Workload:
         self._cancel_pull = threading.Event()
         self._reposts = 0
         self._address = ""
+        # What the container reads when it starts, and whether this start's has been handed over.
+        self.handover = Handover(site.folder / "launch" / f"{self.id}-g{self.generation}")
+        self._fed = False
         self.left = asyncio.Event()
         self.inside = Inside(self.id, site.engine, site.journal, self.wake)
 
@@ -145,6 +149,7 @@ class Workload:
             await asyncio.to_thread(self._hand_over_keys)
             if self.spec and facts.container is Container.RUNNING:
                 self.inside.save_if_due(self.name, self.spec.checkpoint)
+                await self._feed(patience=0.0)
             action = plan(self.wish, facts)
             if action is Action.NOTHING:
                 self._report_rest(facts)
@@ -198,11 +203,7 @@ class Workload:
         if action is Action.CREATE:
             await self._create()
         elif action is Action.START:
-            self._say(WorkloadState.STARTING)
-            # Nothing starts beside a firewall that somebody has flushed meanwhile.
-            await asyncio.to_thread(netpol.load)
-            await asyncio.to_thread(engine.start, self.name)
-            self.site.journal.note_start(self.id, self._restarts_wished)
+            await self._start()
         elif action is Action.OPEN_TUNNELS:
             return await self._open_tunnels()
         elif action is Action.CLOSE_TUNNELS:
@@ -220,12 +221,39 @@ class Workload:
             await self._remove()
         return True
 
+    async def _start(self) -> None:
+        assert self.spec is not None
+        self._require_secrets()
+        self._say(WorkloadState.STARTING)
+        # Nothing starts beside a firewall that somebody has flushed meanwhile.
+        await asyncio.to_thread(netpol.load)
+        self._fed = False
+        if specs.needs_launcher(self.spec):
+            await asyncio.to_thread(self.handover.prepare, self.spec)
+        await asyncio.to_thread(self.site.engine.start, self.name)
+        self.site.journal.note_start(self.id, self._restarts_wished)
+        await self._feed(patience=PATIENCE_SECONDS)
+
+    def _require_secrets(self) -> None:
+        if self.spec and (gone := ", ".join(self.spec.secrets_gone)):
+            raise EngineError("secret_gone", f"The secret of {gone} has been deleted.")
+
+    async def _feed(self, patience: float) -> None:
+        self._fed = self._fed or await asyncio.to_thread(self.handover.feed, self.spec, patience)
+
     async def _create(self) -> None:
         assert self.spec is not None
-        engine = self.site.engine
-        if not await asyncio.to_thread(engine.has_image, self.spec.image):
-            await self._pull(self.spec.image)
+        self._require_secrets()
+        engine, spec = self.site.engine, self.spec
+        if not await asyncio.to_thread(self.site.images.may_start, spec.image):
+            await self._pull(spec)
         self._say(WorkloadState.STARTING)
+        program: tuple[str, ...] = ()
+        if specs.needs_launcher(spec):
+            program = specs.program_of(
+                spec, await asyncio.to_thread(engine.image_config, spec.image)
+            )
+            await asyncio.to_thread(self.handover.prepare, spec)
         write_private(self.keys_file, self._keys)
         address = await self._network()
         place = specs.Place(
@@ -234,8 +262,10 @@ class Workload:
             address=address,
             keys_file=str(self.keys_file),
             labels=self.labels,
+            launch_folder=str(self.handover.folder) if program else "",
+            program=program,
         )
-        await asyncio.to_thread(engine.create, self.spec, place, self.site.limits)
+        await asyncio.to_thread(engine.create, spec, place, self.site.limits)
 
     @property
     def _keys(self) -> bytes:
@@ -257,7 +287,7 @@ class Workload:
             )
         return self._address
 
-    async def _pull(self, image: str) -> None:
+    async def _pull(self, spec: ContainerSpec) -> None:
         told = -REPORT_PULL_BYTES
         loop = asyncio.get_running_loop()
 
@@ -269,7 +299,9 @@ class Workload:
                 loop.call_soon_threadsafe(lambda: self._say(WorkloadState.PULLING, pull=pull))
 
         self._say(WorkloadState.PULLING, pull=PullProgress(current=0))
-        await asyncio.to_thread(self.site.images.pull, image, progress, self._cancel_pull)
+        await asyncio.to_thread(
+            self.site.images.pull, spec.image, progress, self._cancel_pull, spec.registry_login
+        )
         self.site.pulled()
 
     def _proxies(self) -> list[Proxy]:
@@ -323,6 +355,7 @@ class Workload:
         await asyncio.to_thread(engine.remove, self.name)
         await asyncio.to_thread(engine.remove_network, self.name)
         self.keys_file.unlink(missing_ok=True)
+        await asyncio.to_thread(self.handover.remove)
         self.site.journal.forget(self.id)
         self._address = ""
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from typing import NamedTuple
+import uuid
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 import msgspec
 from django.db.models import QuerySet
 
+from accounts import vault
 from core import secrets
 from hostagent.protocol import ContainerSpec, Desired, DesiredWorkload, StartInstance, StopInstance
 from nodes.machine import NodeStatus, Wish
@@ -59,9 +61,30 @@ def current_positions(node_ids: Iterable[str]) -> dict[str, Position]:
 
 
 def container_spec(workload: Workload) -> ContainerSpec:
-    """Return a workload's spec with its secret values, for the wire only."""
+    """Return a workload's spec with its secret values, for the wire only.
+
+    A workload that should not run is told none of them.
+    """
     env = json.loads(secrets.unseal(workload.sealed_env)) if workload.sealed_env else {}
-    return msgspec.convert({**workload.spec, "env_vars": env}, ContainerSpec)
+    joined = _joined(workload.spec) if workload.wish == Wish.RUNNING else {}
+    return msgspec.convert({**workload.spec, "env_vars": env, **joined}, ContainerSpec)
+
+
+def _joined(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what takes the place of the secrets' ids on the wire, and what has been deleted."""
+    ids = {name: uuid.UUID(text) for name, text in (spec.get("secret_ids") or {}).items()}
+    values = vault.reveal(ids.values()) if ids else {}
+    gone = sorted(name for name, pk in ids.items() if pk not in values)
+    joined: dict[str, Any] = {
+        "secret_env": {name: values[pk] for name, pk in ids.items() if pk in values}
+    }
+    if spec.get("login_id"):
+        login = vault.reveal_login(uuid.UUID(spec["login_id"]))
+        if login is None:
+            gone.append("the registry's log-in")
+        else:
+            joined["registry_login"] = {"user": login.user, "password": login.password}
+    return {**joined, "secrets_gone": gone}
 
 
 def _picture(workload: Workload) -> DesiredWorkload:

@@ -80,6 +80,17 @@ class RentalIn(serializers.Serializer[Any]):
     ssh_key_ids = serializers.ListField(
         child=serializers.UUIDField(), required=False, min_length=1, max_length=50
     )
+    env = serializers.DictField(
+        child=serializers.CharField(allow_blank=True, trim_whitespace=False),
+        required=False,
+        help_text="Variables of this rental, beside and instead of the template's.",
+    )
+    secrets = serializers.DictField(
+        child=serializers.CharField(), required=False, help_text="Variable: name of a secret."
+    )
+    command = serializers.ListField(
+        child=serializers.CharField(allow_blank=True, trim_whitespace=False), required=False
+    )
 
 
 class RentalListView(APIView):
@@ -105,6 +116,11 @@ class RentalListView(APIView):
             quote_id=body.validated_data["quote_id"],
             ssh_key_ids=body.validated_data.get("ssh_key_ids"),
             idempotency_key=request.headers.get("Idempotency-Key", ""),
+            changes=services.Changes(
+                env=body.validated_data.get("env", {}),
+                secrets=body.validated_data.get("secrets", {}),
+                command=body.validated_data.get("command"),
+            ),
         )
         return Response(rental_out(rental), status=status.HTTP_201_CREATED)
 

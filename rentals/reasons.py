@@ -99,6 +99,20 @@ _REASONS = (
         "The image could not be downloaded.",
         "Check that the registry answers and lets the machine in.",
     ),
+    Reason(
+        "image_login_refused",
+        "renter",
+        _IF_RAN,
+        "The registry does not hand out the image with this log-in, or without one.",
+        "Give the template the log-in of the registry, or mend the one that it names.",
+    ),
+    Reason(
+        "secret_gone",
+        "renter",
+        _IF_RAN,
+        "A secret that it starts with was deleted meanwhile.",
+        "Add the secret again and rent again; what is on a kept disk can be had by a stopped rental's end only.",
+    ),
     Reason("container_exited", "renter", _IF_RAN, "The container ended by itself.", _OF_IMAGE),
     Reason(
         "oom_killed",

@@ -220,6 +220,16 @@ class Checkpoint(Value, kw_only=True):
     timeout_s: Annotated[int, Meta(ge=1, le=600)]
 
 
+class RegistryLogin(Value, kw_only=True):
+    """How the engine logs in to the image's registry for this pull; nobody writes it down."""
+
+    user: Short
+    password: str
+
+    def __repr__(self) -> str:
+        return f"RegistryLogin(user={self.user!r})"
+
+
 class ContainerSpec(Value, kw_only=True):
     """The whole picture of one workload's container."""
 
@@ -231,6 +241,11 @@ class ContainerSpec(Value, kw_only=True):
     entrypoint: list[str] | None = None
     # Shell script beside the main program, at every start.
     start_script: str = ""
+    # Variables whose values come from the renter's secrets as they are now; joined at send, never written down.
+    secret_env: dict[str, str] = {}
+    registry_login: RegistryLogin | None = None
+    # Names of variables, or of the log-in, whose secret has been deleted: nothing can start without it.
+    secrets_gone: list[Short] = []
     ssh_keys: Annotated[list[str], Meta(max_length=50)]
     ssh_port: Port
     resource_limits: ResourceLimits

@@ -4,6 +4,7 @@ from rentals.services.addresses import give_up_addresses
 from rentals.services.brake import forget_failed_starts
 from rentals.services.explaining import explain
 from rentals.services.keys import change_keys
+from rentals.services.launching import Changes
 from rentals.services.life import (
     deadline_of,
     fail_rental,
@@ -68,6 +69,7 @@ from rentals.services.timeline import timeline
 
 __all__ = [
     "FORMULA",
+    "Changes",
     "add_version",
     "archive_template",
     "change_keys",

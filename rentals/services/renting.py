@@ -18,11 +18,13 @@ from core.ids import new_id
 from nodes import services as nodes
 from nodes.models import Allocation, Node, Offer
 from nodes.services.capacity import lock_rentable
+from rentals.launch import Launch
 from rentals.machine import State
 from rentals.models import Preflight, Quote, Rental
 from rentals.services.brake import require_starts_left
 from rentals.services.fitting import require_disk, require_hardware
 from rentals.services.keys import chosen_keys
+from rentals.services.launching import Changes, changed, take_secrets
 from rentals.services.meters import hold_compute, hold_storage
 from rentals.services.moving import announce
 from rentals.services.preflight import cleared_preflight, pinned_image
@@ -82,16 +84,19 @@ def request_rental(
     quote_id: uuid.UUID,
     ssh_key_ids: list[uuid.UUID] | None,
     idempotency_key: str,
+    changes: Changes | None = None,
 ) -> Rental:
     """Rent what a quote names: money held, machine and ports reserved, address known; or nothing.
 
-    A repeated request with the same key returns the same rental. Raises NotFound `quote_unknown`,
-    Conflict `quote_expired`, `quote_used`, `offer_taken`, `preflight_failed`, FundsInsufficient, Invalid
-    `ssh_key_needed`. The image is the very one that a fresh pre-flight saw, when there is one.
+    `changes` to the template's launch are for this rental only. A repeated request with the same key
+    returns the same rental. Raises NotFound `quote_unknown`, Conflict `quote_expired`, `quote_used`,
+    `offer_taken`, `preflight_failed`, FundsInsufficient, Invalid `ssh_key_needed`, and as `changed` and
+    `take_secrets` do. The image is the very one that a fresh pre-flight saw, when there is one.
     """
     actor.require("rental:create")
     rental_id = new_id()
-    body = json.dumps([str(quote_id), sorted(map(str, ssh_key_ids or []))])
+    changes = changes or Changes()
+    body = json.dumps([str(quote_id), sorted(map(str, ssh_key_ids or [])), *changes.told()])
     first = idempotency.claim(
         owner_id=actor.user_id, key=idempotency_key, body=body, subject_id=rental_id
     )
@@ -99,18 +104,26 @@ def request_rental(
         return Rental.objects.get(pk=first)
     require_starts_left(actor.user_id)
     quote = _valid_quote(actor, quote_id)
+    launch = changed(quote.version.spec, changes)
+    keys, taken = chosen_keys(actor, ssh_key_ids), take_secrets(actor, launch)
     flight = cleared_preflight(quote)
-    rental = _rent(actor, quote, rental_id, chosen_keys(actor, ssh_key_ids), flight)
+    rental = _rent(actor, quote, rental_id, keys, flight, launch, taken)
     open_start(rental, flight)
     return rental
 
 
 def _rent(
-    actor: Actor, quote: Quote, rental_id: uuid.UUID, keys: list[str], flight: Preflight | None
+    actor: Actor,
+    quote: Quote,
+    rental_id: uuid.UUID,
+    keys: list[str],
+    flight: Preflight | None,
+    launch: Launch,
+    taken: dict[str, Any],
 ) -> Rental:
     """Take machine and ports for a rental and hold its money, all or nothing."""
     node = lock_rentable(quote.offer.node_id)
-    workload_id, launch = new_id(), quote.version.spec
+    workload_id = new_id()
     workload = nodes.create_workload(
         actor=actor,
         node=node,
@@ -125,7 +138,7 @@ def _rent(
     container_ports = sorted({launch.ssh_port, *(port.port for port in launch.ports)})
     leases = nodes.lease_ports(workload=workload, container_ports=container_ports)
     ports = {str(inner): lease.port for inner, lease in leases.items()}
-    workload.spec = _spec(quote, rental_id, keys, allocation, ports)
+    workload.spec = {**_spec(quote, launch, rental_id, keys, allocation, ports), **taken}
     workload.spec["image"] = pinned_image(workload.spec["image"], flight)
     workload.save(update_fields=["spec"])
     server = leases[launch.ssh_port].server
@@ -156,13 +169,14 @@ def _valid_quote(actor: Actor, quote_id: uuid.UUID) -> Quote:
 
 def _spec(
     quote: Quote,
+    launch: Launch,
     rental_id: uuid.UUID,
     keys: list[str],
     allocation: Allocation,
     ports: dict[str, int],
 ) -> dict[str, Any]:
     gpus = [row.gpu for row in allocation.gpus.select_related("gpu").order_by("gpu__index")]
-    memory, launch = allocation.memory_mib, quote.version.spec
+    memory = allocation.memory_mib
     return {
         "image": launch.image,
         "hostname": f"r-{str(rental_id)[:8]}",

@@ -18,6 +18,7 @@ from rentals.machine import COMING_UP, Action, State, actions
 from rentals.models import Rental
 from rentals.services.addresses import take_address_again
 from rentals.services.brake import require_starts_left
+from rentals.services.launching import use_secrets_of
 from rentals.services.life import reason, stand_still, wind_up
 from rentals.services.meters import close_compute, hold_compute, hold_storage
 from rentals.services.moving import is_ending, move, tell_of_steering
@@ -60,6 +61,7 @@ def start_rental(*, actor: Actor, rental_id: uuid.UUID) -> Rental:
     RateLimited `failed_starts`.
     """
     rental = _steered(actor, rental_id, Action.START)
+    use_secrets_of(rental)
     require_starts_left(rental.renter_id)
     _require_room_to_run(rental)
     _take_machine_again(actor, rental)
@@ -126,6 +128,7 @@ def restart_rental(*, actor: Actor, rental_id: uuid.UUID) -> Rental:
     Raises Conflict `action_not_now`, `machine_away`; RateLimited `failed_starts`.
     """
     rental = _steered(actor, rental_id, Action.RESTART)
+    use_secrets_of(rental)
     _require_contact(rental)
     require_starts_left(rental.renter_id)
     nodes.restart_workload(actor=actor, workload_id=rental.workload_id)
@@ -149,6 +152,7 @@ def recreate_rental(*, actor: Actor, rental_id: uuid.UUID, confirmed: bool) -> R
             f"This deletes everything on the {rental.disk_gb} GB disk. "
             "Send confirm_data_loss=true when you mean it; a restart keeps the disk.",
         )
+    use_secrets_of(rental)
     if State(rental.state) is State.STOPPED:
         _require_room_to_run(rental)
         _take_machine_again(actor, rental, any_cards=True)

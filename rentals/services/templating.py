@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from dataclasses import dataclass
 
@@ -123,7 +124,7 @@ def create_template(*, actor: Actor, document: Document) -> Template:
     owned = Template.objects.filter(owner_id=actor.user_id, archived_at=None)
     if owned.count() >= MAX_TEMPLATES:
         raise Conflict("template_limit", f"You have {MAX_TEMPLATES} templates. Archive one first.")
-    slug = document.slug or slugify(document.name)[:60].strip("-") or "template"
+    slug = document.slug or _slug_of(document.name)
     try:
         with transaction.atomic():
             template = Template.objects.create(
@@ -212,6 +213,10 @@ def upsert_official_template(*, actor: Actor, document: Document) -> Template:
         add_version(actor=actor, template_id=template.pk, document=document)
         template.refresh_from_db()
     return template
+
+
+def _slug_of(name: str) -> str:
+    return re.sub("[-_]+", "-", slugify(name))[:60].strip("-") or "template"
 
 
 def _mine(actor: Actor, template_id: uuid.UUID) -> Template:

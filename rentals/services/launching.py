@@ -1,0 +1,84 @@
+"""What of a template a rent changes, and which of the renter's secrets go into it: by id, never by value."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from accounts import vault
+from accounts.actors import Actor
+from core.errors import Invalid
+from nodes.models import Workload
+from rentals.launch import Launch, check_variables, check_words
+from rentals.models import Rental
+from rentals.registry.references import HUB, read_reference
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What a renter changes in a template's launch for one rental.
+
+    `env` and `secrets` are added, and take the place of variables of the same name; None for `command`:
+    the template's.
+    """
+
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    command: list[str] | None = None
+
+    def told(self) -> list[Any]:
+        """Return the changes as JSON's own types, in one order."""
+        return [sorted(self.env.items()), sorted(self.secrets.items()), self.command]
+
+
+def changed(launch: Launch, changes: Changes) -> Launch:
+    """Return the launch of one rental. Raises Invalid as `rentals.launch.check_launch` does."""
+    named = changes.env.keys() | changes.secrets.keys()
+    env = {name: value for name, value in launch.env.items() if name not in named}
+    secrets = {name: secret for name, secret in launch.secrets.items() if name not in named}
+    # What is named twice in the changes themselves is a mistake, and found here.
+    check_variables(changes.env, changes.secrets)
+    env, secrets = {**env, **changes.env}, {**secrets, **changes.secrets}
+    check_variables(env, secrets)
+    check_words(changes.command)
+    command = launch.command if changes.command is None else changes.command
+    return msgspec.structs.replace(launch, env=env, secrets=secrets, command=command)
+
+
+def take_secrets(actor: Actor, launch: Launch) -> dict[str, Any]:
+    """Return the ids of the actor's secrets that a launch names, for the workload's spec.
+
+    Raises Invalid `secret_missing`, `secret_kind`, `registry_login_host`; Conflict `secret_gone`.
+    """
+    if not launch.secrets and not launch.registry_login:
+        return {}
+    found, login = vault.find_secrets(
+        actor=actor, names=launch.secrets, login=launch.registry_login
+    )
+    ids = list(found.values())
+    if login is not None:
+        host = read_reference(launch.image).host
+        if (HUB if login.registry_host == "docker.io" else login.registry_host) != host:
+            raise Invalid(
+                "registry_login_host",
+                f"The log-in {login.name} is for {login.registry_host}, and the image is at {host}. "
+                "A password goes to its own registry only.",
+            )
+        ids.append(login.pk)
+    vault.use_secrets(ids=ids)
+    taken: dict[str, Any] = {"secret_ids": {name: str(pk) for name, pk in found.items()}}
+    return {**taken, "login_id": str(login.pk)} if login is not None else taken
+
+
+def use_secrets_of(rental: Rental) -> None:
+    """Note that a rental starts again with its secrets. Raises Conflict `secret_gone` when one is deleted."""
+    spec = Workload.objects.values_list("spec", flat=True).get(pk=rental.workload_id)
+    ids = [uuid.UUID(text) for text in (spec.get("secret_ids") or {}).values()]
+    if spec.get("login_id"):
+        ids.append(uuid.UUID(spec["login_id"]))
+    if ids:
+        vault.use_secrets(ids=ids)
