@@ -16,6 +16,24 @@ class SshKeyForm(forms.Form):
     )
 
 
+class SecretForm(forms.Form):
+    """A name and a value that nobody reads again; with host and user a registry's log-in."""
+
+    name = forms.CharField(max_length=64, help_text="Templates refer to it by this name.")
+    value = forms.CharField(
+        strip=False,
+        max_length=20_000,
+        widget=forms.Textarea(attrs={"rows": 2, "spellcheck": "false", "autocomplete": "off"}),
+    )
+    registry_host = forms.CharField(
+        label="Registry (only for a log-in)",
+        max_length=200,
+        required=False,
+        help_text="Its host as images name it; the value is the password.",
+    )
+    registry_user = forms.CharField(label="User at the registry", max_length=200, required=False)
+
+
 class NameForm(forms.Form):
     """Just a name."""
 

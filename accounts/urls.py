@@ -3,6 +3,9 @@ from django.urls import path
 from accounts import views
 
 urlpatterns = [
+    path("secrets/", views.secrets, name="secrets"),
+    path("secrets/<uuid:secret_id>/value/", views.secret_rotate, name="secret_rotate"),
+    path("secrets/<uuid:secret_id>/delete/", views.secret_delete, name="secret_delete"),
     path("ssh-keys/", views.ssh_keys, name="ssh_keys"),
     path("ssh-keys/<uuid:key_id>/remove/", views.ssh_key_remove, name="ssh_key_remove"),
     path("api-keys/", views.api_keys, name="api_keys"),

@@ -9,10 +9,11 @@ from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.http import url_has_allowed_host_and_scheme
+from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_POST
 
-from accounts import services
-from accounts.forms import NameForm, SshKeyForm, ZoneForm
+from accounts import services, vault
+from accounts.forms import NameForm, SecretForm, SshKeyForm, ZoneForm
 from accounts.models import ApiKey
 from accounts.presenting import cursor_from, groups_of, rows_of
 from accounts.services import Choice
@@ -129,3 +130,50 @@ def notice_choices(request: HttpRequest) -> HttpResponse:
         return redirect("notice_choices")
     context = {"groups": groups_of(services.choices_of(actor=actor)), "form": form}
     return render(request, "accounts/notice_choices.html", context)
+
+
+def _value(text: str) -> str:
+    # Browsers send line ends in the manner of DOS; a key that was pasted has none of them.
+    return text.replace("\r\n", "\n")
+
+
+@login_required
+@sensitive_post_parameters("value")
+def secrets(request: HttpRequest) -> HttpResponse:
+    """Everything of one's secrets but the values, and a form for another."""
+    actor = services.actor_of_request(request)
+    form = SecretForm(request.POST or None)
+    refused: DomainError | None = None
+    if request.method == "POST" and form.is_valid():
+        told = {**form.cleaned_data, "value": _value(form.cleaned_data["value"])}
+        try:
+            vault.create_secret(actor=actor, **told)
+            return redirect("secrets")
+        except DomainError as error:
+            refused = error
+    if form.is_bound:
+        # What was typed is shown again, but for the value.
+        form.data = {**request.POST.dict(), "value": ""}
+    context = {"secrets": vault.secrets_of(actor=actor), "form": form, "refused": refused}
+    status = refused.status if refused else 200
+    return render(request, "accounts/secrets.html", context, status=status)
+
+
+@login_required
+@require_POST
+@sensitive_post_parameters("value")
+def secret_rotate(request: HttpRequest, secret_id: uuid.UUID) -> HttpResponse:
+    """Give a secret another value."""
+    actor = services.actor_of_request(request)
+    vault.rotate_secret(
+        actor=actor, secret_id=secret_id, value=_value(request.POST.get("value", ""))
+    )
+    return redirect("secrets")
+
+
+@login_required
+@require_POST
+def secret_delete(request: HttpRequest, secret_id: uuid.UUID) -> HttpResponse:
+    """Forget a secret."""
+    vault.delete_secret(actor=services.actor_of_request(request), secret_id=secret_id)
+    return redirect("secrets")

@@ -5,12 +5,10 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
-import resource
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import docker
@@ -25,7 +23,7 @@ from docker.errors import (
 )
 from requests.exceptions import RequestException
 
-from hostagent.hardware import has_disk_quota
+from hostagent.hardware import engine_rlimits, has_disk_quota
 from hostagent.load import Usage
 from hostagent.netpol import BRIDGE_PREFIX
 from hostagent.planner import Container
@@ -99,7 +97,7 @@ class Engine:
     def limits(self) -> MachineLimits:
         """Return what this engine can hold."""
         info = self.info()
-        nofile, memlock = _engine_rlimits()
+        nofile, memlock = engine_rlimits()
         return MachineLimits(
             nofile=nofile,
             memlock=memlock,
@@ -393,28 +391,3 @@ def _pull_error(image: str, message: str) -> EngineError:
             f"The registry does not hand out {image} with this log-in, or without one.",
         )
     return EngineError("image_pull_failed", f"The image {image} could not be downloaded: {message}")
-
-
-def _engine_rlimits() -> tuple[int, int]:
-    """Return the hard limits (nofile, memlock bytes; -1 none) of dockerd, else our own."""
-    for status in Path("/proc").glob("[0-9]*/comm"):
-        try:
-            if status.read_text().strip() == "dockerd":
-                return _read_limits(status.parent / "limits")
-        except OSError:
-            continue
-    values = (
-        resource.getrlimit(resource.RLIMIT_NOFILE)[1],
-        resource.getrlimit(resource.RLIMIT_MEMLOCK)[1],
-    )
-    return values[0], values[1]
-
-
-def _read_limits(path: Path) -> tuple[int, int]:
-    hard = {"Max open files": -1, "Max locked memory": -1}
-    for line in path.read_text().splitlines():
-        for name in hard:
-            if line.startswith(name):
-                word = line[len(name) :].split()[1]
-                hard[name] = -1 if word == "unlimited" else int(word)
-    return hard["Max open files"], hard["Max locked memory"]

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 from hostagent.protocol import ContainerSpec
-from hostagent.spec import LAUNCH_PATH, exported
+from hostagent.spec import LAUNCH_PATH, exported, needs_launcher
 
 log = logging.getLogger(__name__)
 
@@ -47,9 +47,13 @@ class Handover:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._fed = False
 
     def prepare(self, spec: ContainerSpec) -> None:
-        """Make the folder as this start wants it; what the last start left there is replaced."""
+        """Make the folder as this start wants it, if it wants one; what the last start left is replaced."""
+        self._fed = False
+        if not needs_launcher(spec):
+            return
         # Nobody but us comes past the outer folder; inside, the container's user, whoever that is, reads.
         self.folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.folder.mkdir(exist_ok=True)
@@ -74,13 +78,14 @@ class Handover:
         (self.folder / name).unlink(missing_ok=True)
 
     def feed(self, spec: ContainerSpec | None, patience: float = 0.0) -> bool:
-        """Pass the values to a launcher that waits for them; False when none came in `patience` seconds."""
-        if spec is None or not spec.secret_env or not (self.folder / "env").exists():
+        """Pass the values to a launcher that waits for them, once; False when none came in `patience` seconds."""
+        if self._fed or spec is None or not spec.secret_env or not (self.folder / "env").exists():
             return False
         deadline = time.monotonic() + patience
         while True:
             with contextlib.suppress(BrokenPipeError):
                 if self._try_to_feed(exported(spec.secret_env)):
+                    self._fed = True
                     return True
             if time.monotonic() >= deadline:
                 return False

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import platform
+import resource
 import shutil
 from collections.abc import Sequence
 from contextlib import suppress
@@ -199,3 +200,28 @@ def _cpu_temperature() -> float | None:
         for reading in readings:
             return float(reading.current)
     return None
+
+
+def engine_rlimits() -> tuple[int, int]:
+    """Return the hard limits (nofile, memlock bytes; -1 none) of dockerd, else our own."""
+    for status in Path("/proc").glob("[0-9]*/comm"):
+        try:
+            if status.read_text().strip() == "dockerd":
+                return _read_limits(status.parent / "limits")
+        except OSError:
+            continue
+    values = (
+        resource.getrlimit(resource.RLIMIT_NOFILE)[1],
+        resource.getrlimit(resource.RLIMIT_MEMLOCK)[1],
+    )
+    return values[0], values[1]
+
+
+def _read_limits(path: Path) -> tuple[int, int]:
+    hard = {"Max open files": -1, "Max locked memory": -1}
+    for line in path.read_text().splitlines():
+        for name in hard:
+            if line.startswith(name):
+                word = line[len(name) :].split()[1]
+                hard[name] = -1 if word == "unlimited" else int(word)
+    return hard["Max open files"], hard["Max locked memory"]

@@ -73,9 +73,8 @@ class Workload:
         self._cancel_pull = threading.Event()
         self._reposts = 0
         self._address = ""
-        # What the container reads when it starts, and whether this start's has been handed over.
+        # What the container reads when it starts.
         self.handover = Handover(site.folder / "launch" / f"{self.id}-g{self.generation}")
-        self._fed = False
         self.left = asyncio.Event()
         self.inside = Inside(self.id, site.engine, site.journal, self.wake)
 
@@ -149,7 +148,7 @@ class Workload:
             await asyncio.to_thread(self._hand_over_keys)
             if self.spec and facts.container is Container.RUNNING:
                 self.inside.save_if_due(self.name, self.spec.checkpoint)
-                await self._feed(patience=0.0)
+                await asyncio.to_thread(self.handover.feed, self.spec)
             action = plan(self.wish, facts)
             if action is Action.NOTHING:
                 self._report_rest(facts)
@@ -227,19 +226,14 @@ class Workload:
         self._say(WorkloadState.STARTING)
         # Nothing starts beside a firewall that somebody has flushed meanwhile.
         await asyncio.to_thread(netpol.load)
-        self._fed = False
-        if specs.needs_launcher(self.spec):
-            await asyncio.to_thread(self.handover.prepare, self.spec)
+        await asyncio.to_thread(self.handover.prepare, self.spec)
         await asyncio.to_thread(self.site.engine.start, self.name)
         self.site.journal.note_start(self.id, self._restarts_wished)
-        await self._feed(patience=PATIENCE_SECONDS)
+        await asyncio.to_thread(self.handover.feed, self.spec, PATIENCE_SECONDS)
 
     def _require_secrets(self) -> None:
         if self.spec and (gone := ", ".join(self.spec.secrets_gone)):
             raise EngineError("secret_gone", f"The secret of {gone} has been deleted.")
-
-    async def _feed(self, patience: float) -> None:
-        self._fed = self._fed or await asyncio.to_thread(self.handover.feed, self.spec, patience)
 
     async def _create(self) -> None:
         assert self.spec is not None
@@ -250,10 +244,9 @@ class Workload:
         self._say(WorkloadState.STARTING)
         program: tuple[str, ...] = ()
         if specs.needs_launcher(spec):
-            program = specs.program_of(
-                spec, await asyncio.to_thread(engine.image_config, spec.image)
-            )
-            await asyncio.to_thread(self.handover.prepare, spec)
+            image = await asyncio.to_thread(engine.image_config, spec.image)
+            program = specs.program_of(spec, image)
+        await asyncio.to_thread(self.handover.prepare, spec)
         write_private(self.keys_file, self._keys)
         address = await self._network()
         place = specs.Place(

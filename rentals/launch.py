@@ -18,6 +18,7 @@ MAX_NAME, MAX_DESCRIPTION, MAX_README = 80, 400, 20_000
 MAX_IMAGE = 500
 MAX_WORDS, MAX_WORD_CHARS, MAX_WORDS_CHARS = 128, 8192, 16_384
 MAX_VARIABLES, MAX_VALUE_CHARS, MAX_ENV_CHARS = 100, 8192, 32_768
+MAX_SECRETS = 32
 MAX_SCRIPT_CHARS = 16_384
 MAX_PORTS, MAX_LABEL = 20, 40
 MAX_DISK_GB = 100_000
@@ -103,15 +104,18 @@ def read_document(told: object) -> Document:
     `check_launch` raises.
     """
     document = _read(told, Document)
-    if not 1 <= len(document.name.strip()) <= MAX_NAME or not _storable(document.name):
-        raise Invalid("template_name", f"Give it a name of 1 to {MAX_NAME} characters.")
+    if not 1 <= len(document.name) <= MAX_NAME or not _is_line(document.name):
+        raise Invalid(
+            "template_name", f"Give it a name of 1 to {MAX_NAME} characters, on one line."
+        )
     if document.slug and (len(document.slug) > 60 or not SLUG.fullmatch(document.slug)):
         raise Invalid(
             "template_slug", "A slug has small letters, digits and single dashes, at most 60."
         )
-    if len(document.description) > MAX_DESCRIPTION or not _storable(document.description):
+    if len(document.description) > MAX_DESCRIPTION or not _is_line(document.description):
         raise Invalid(
-            "template_description", f"A description has at most {MAX_DESCRIPTION} characters."
+            "template_description",
+            f"A description has at most {MAX_DESCRIPTION} characters, on one line.",
         )
     if len(document.readme) > MAX_README or not _storable(document.readme):
         raise Invalid("template_readme", f"A readme has at most {MAX_README} characters.")
@@ -209,10 +213,12 @@ def check_variables(env: Mapping[str, str], secrets: Mapping[str, str]) -> None:
             )
     for secret in secrets.values():
         _check_secret_name(secret)
-    if len(env) + len(secrets) > MAX_VARIABLES or sum(map(len, env.values())) > MAX_ENV_CHARS:
+    too_many = len(env) + len(secrets) > MAX_VARIABLES or len(secrets) > MAX_SECRETS
+    if too_many or sum(map(len, env.values())) > MAX_ENV_CHARS:
         raise Invalid(
             "template_env_size",
-            f"At most {MAX_VARIABLES} variables with {MAX_ENV_CHARS} characters together.",
+            f"At most {MAX_VARIABLES} variables with {MAX_ENV_CHARS} characters together, "
+            f"{MAX_SECRETS} of them from secrets.",
         )
 
 
@@ -231,12 +237,12 @@ def _check_ports(launch: Launch) -> None:
         or len(set(numbers)) < len(numbers)
         or launch.ssh_port in numbers
         or len(numbers) > MAX_PORTS
-        or any(len(port.label) > MAX_LABEL or not _storable(port.label) for port in launch.ports)
+        or any(len(port.label) > MAX_LABEL or not _is_line(port.label) for port in launch.ports)
     ):
         raise Invalid(
             "template_ports",
             f"At most {MAX_PORTS} ports from 1 to 65535, each once and none of them SSH's, with labels "
-            f"of at most {MAX_LABEL} characters.",
+            f"of at most {MAX_LABEL} characters on one line.",
         )
     if not 1 <= launch.ssh_port <= 65_535 or not SSH_USER.fullmatch(launch.ssh_user):
         raise Invalid(
@@ -257,6 +263,11 @@ def _check_sizes(launch: Launch) -> None:
 
 def _all_within(numbers: Iterable[int], most: int) -> bool:
     return all(0 <= number <= most for number in numbers)
+
+
+def _is_line(text: str) -> bool:
+    """Whether this is one line of text without anything around it that nobody sees."""
+    return text.isprintable() and text == text.strip()
 
 
 def _storable(text: str) -> bool:

@@ -111,7 +111,7 @@ _REASONS = (
         "renter",
         _IF_RAN,
         "A secret that it starts with was deleted meanwhile.",
-        "Add the secret again and rent again; what is on a kept disk can be had by a stopped rental's end only.",
+        "Add the secret again and rent again; a disk that is kept stays until you end the rental.",
     ),
     Reason("container_exited", "renter", _IF_RAN, "The container ended by itself.", _OF_IMAGE),
     Reason(

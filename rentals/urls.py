@@ -1,8 +1,22 @@
 from django.urls import path
 
-from rentals import views
+from rentals import template_views, views
 
 urlpatterns = [
+    path("templates/", template_views.templates, name="templates"),
+    path("templates/new/", template_views.template_new, name="template_new"),
+    path("templates/<uuid:template_id>/", template_views.template, name="template"),
+    path("templates/<uuid:template_id>/edit/", template_views.template_edit, name="template_edit"),
+    path(
+        "templates/<uuid:template_id>/versions/<int:number>/file/",
+        template_views.template_file,
+        name="template_file",
+    ),
+    path(
+        "templates/<uuid:template_id>/<slug:action>/",
+        template_views.template_action,
+        name="template_action",
+    ),
     path("quotes/<uuid:quote_id>/", views.quote, name="quote"),
     path("quotes/<uuid:quote_id>/preflight/", views.quote_preflight, name="quote_preflight"),
     path("rentals/", views.rentals, name="rentals"),

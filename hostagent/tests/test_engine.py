@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from hostagent import engine as engines
+from hostagent import hardware
 from hostagent.engine import Engine, EngineAway, EngineError, PullCancelled, bridge_name
 from hostagent.planner import Container
 from hostagent.protocol import MAX_LOG_CHARS
@@ -267,7 +268,7 @@ def test_deaths_are_told_by_the_workload_of_the_label(engine: Engine, dockerd: B
 def test_limits_are_those_of_the_engine(
     engine: Engine, dockerd: Border, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engines, "_engine_rlimits", lambda: (1024, -1))
+    monkeypatch.setattr(engines, "engine_rlimits", lambda: (1024, -1))
     dockerd.answers["GET /info"] = (
         200,
         {
@@ -289,8 +290,8 @@ def test_the_limits_of_a_process_are_read_as_the_kernel_writes_them(tmp_path: Pa
         "Max open files            1024                 524288               files\n"
         "Max locked memory         8388608              unlimited            bytes\n"
     )
-    assert engines._read_limits(file) == (524_288, -1)
-    nofile, memlock = engines._engine_rlimits()
+    assert hardware._read_limits(file) == (524_288, -1)
+    nofile, memlock = hardware.engine_rlimits()
     assert nofile == -1 or nofile > 0
     assert memlock >= -1
 

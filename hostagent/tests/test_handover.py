@@ -57,6 +57,7 @@ def test_values_reach_the_program_through_the_pipe_and_no_file(handover: Handove
     )
     # Nobody waits any more: an agent that comes back does not feed it again.
     assert not handover.feed(spec)
+    assert not Handover(handover.folder).feed(spec)
 
 
 def test_a_launcher_waits_for_an_agent_that_was_away(handover: Handover) -> None:

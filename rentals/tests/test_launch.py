@@ -15,6 +15,7 @@ from rentals.launch import MAX_ENV_CHARS, RESERVED_ENV, as_json, read_document
 
 # Everything but the halves of characters and NUL, which nobody can store.
 text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=30)
+lines = text.filter(lambda line: line.isprintable() and line == line.strip())
 names = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,20}", fullmatch=True).filter(
     lambda name: not name.startswith(RESERVED_ENV)
 )
@@ -30,7 +31,7 @@ images = st.builds(
 ports = st.lists(
     st.fixed_dictionaries(
         {"port": st.integers(23, 65_535)},
-        optional={"label": text, "kind": st.sampled_from(["http", "tcp"])},
+        optional={"label": lines, "kind": st.sampled_from(["http", "tcp"])},
     ),
     max_size=5,
     unique_by=lambda port: port["port"],
@@ -68,8 +69,8 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
     kept = kept | {"disk_gb"} if "min_disk_gb" in kept else kept
     launch = {"image": draw(images), **{name: more[name] for name in kept}}
     return {
-        "name": draw(text.filter(lambda name: name.strip() != "")),
-        "description": draw(text),
+        "name": draw(lines.filter(bool)),
+        "description": draw(lines),
         "readme": draw(text),
         "launch": launch,
     }
@@ -143,6 +144,8 @@ def test_a_value_with_equal_signs_quotes_and_line_breaks_is_a_value() -> None:
         ({"ports": [{"port": 22}]}, "template_ports"),
         ({"ports": [{"port": 80}, {"port": 80}]}, "template_ports"),
         ({"ports": [{"port": 80, "label": "x" * 41}]}, "template_ports"),
+        ({"ports": [{"port": 80, "label": "a\nb"}]}, "template_ports"),
+        ({"secrets": {f"A{i}": "s" for i in range(33)}}, "template_env_size"),
         ({"ports": [{"port": 80, "kind": "udp"}]}, "template_unreadable"),
         ({"ports": [{"port": i} for i in range(30, 51)]}, "template_ports"),
         ({"ssh_port": 0}, "template_ssh"),
@@ -173,6 +176,8 @@ def test_what_cannot_be_started_is_refused_by_name(launch: dict[str, Any], code:
         ({"name": " "}, "template_name"),
         ({"name": "x" * 81}, "template_name"),
         ({"name": "\x00"}, "template_name"),
+        ({"name": "two\nlines"}, "template_name"),
+        ({"description": " x"}, "template_description"),
         ({"slug": "Not a slug"}, "template_slug"),
         ({"slug": "x" * 61}, "template_slug"),
         ({"description": "x" * 401}, "template_description"),
