@@ -8,7 +8,7 @@ import secrets
 import subprocess
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -205,7 +205,7 @@ def tables_with(site: Platform, wanted: list[bytes]) -> list[str]:
     with psycopg.connect(database_url(site.stack.facts.sockets)) as connection:
         names = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
         for (name,) in names.fetchall():
-            with connection.cursor().copy(f'COPY "{name}" TO STDOUT') as copy:  # type: ignore[arg-type]
+            with connection.cursor().copy(f'COPY "{name}" TO STDOUT') as copy:
                 if holds(b"".join(copy), wanted):
                     found.append(str(name))
     return found
@@ -214,7 +214,7 @@ def tables_with(site: Platform, wanted: list[bytes]) -> list[str]:
 def keys_with(site: Platform, wanted: list[bytes]) -> list[str]:
     """Return Redis's keys that hold it, of every type."""
     client = redis.Redis(unix_socket_path=str(site.stack.facts.redis_socket))
-    read = {
+    read: dict[bytes, Callable[[bytes], Any]] = {
         b"string": client.get,
         b"list": lambda key: client.lrange(key, 0, -1),
         b"set": client.smembers,
