@@ -78,6 +78,21 @@ class Migration(migrations.Migration):
             ],
         ),
         migrations.CreateModel(
+            name='Secret',
+            fields=[
+                ('id', models.UUIDField(default=core.ids.new_id, editable=False, primary_key=True, serialize=False)),
+                ('name', models.CharField(max_length=64)),
+                ('registry_host', models.CharField(blank=True, default='', max_length=200)),
+                ('registry_user', models.CharField(blank=True, default='', max_length=200)),
+                ('sealed', models.TextField()),
+                ('version', models.PositiveIntegerField(default=1)),
+                ('created_at', models.DateTimeField()),
+                ('changed_at', models.DateTimeField()),
+                ('last_used_at', models.DateTimeField(blank=True, null=True)),
+                ('user', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='secrets', to=settings.AUTH_USER_MODEL)),
+            ],
+        ),
+        migrations.CreateModel(
             name='SshKey',
             fields=[
                 ('id', models.UUIDField(default=core.ids.new_id, editable=False, primary_key=True, serialize=False)),
@@ -119,6 +134,10 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name='noticechoice',
             constraint=models.UniqueConstraint(fields=('user', 'code', 'channel'), name='notice_choice_once'),
+        ),
+        migrations.AddConstraint(
+            model_name='secret',
+            constraint=models.UniqueConstraint(fields=('user', 'name'), name='secret_name_once_per_user'),
         ),
         migrations.AddConstraint(
             model_name='sshkey',
