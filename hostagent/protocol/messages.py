@@ -17,6 +17,8 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from hostagent.protocol.credentials import RegistryLogin as RegistryLogin
+
 Id = Annotated[str, Meta(min_length=36, max_length=36, pattern=r"^[0-9a-f-]{36}$")]
 Short = Annotated[str, Meta(max_length=200)]
 Text = Annotated[str, Meta(max_length=4000)]
@@ -218,16 +220,6 @@ class Checkpoint(Value, kw_only=True):
     serial: Count
     command: Annotated[str, Meta(min_length=1, max_length=1000)]
     timeout_s: Annotated[int, Meta(ge=1, le=600)]
-
-
-class RegistryLogin(Value, kw_only=True):
-    """How the engine logs in to the image's registry for this pull; nobody writes it down."""
-
-    user: Short
-    password: str
-
-    def __repr__(self) -> str:
-        return f"RegistryLogin(user={self.user!r})"
 
 
 class ContainerSpec(Value, kw_only=True):
