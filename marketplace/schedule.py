@@ -21,6 +21,7 @@ def beat_schedule(env: Environment) -> dict[str, dict[str, Any]]:
         "nodes.forget_logs": ("nodes.tasks.forget_logs", 3600.0),
         "rentals.reconcile": ("rentals.tasks.reconcile_rentals", env.reconcile_seconds),
         "rentals.forget_preflights": ("rentals.tasks.forget_preflights", 3600.0),
+        "rentals.prices": ("rentals.tasks.review_prices", 600.0),
         "rentals.probe": ("rentals.tasks.probe_rentals", env.probe_seconds),
         "rentals.give_up_addresses": ("rentals.tasks.give_up_addresses", 3600.0),
         "rentals.forget_failed_starts": ("rentals.tasks.forget_failed_starts", 3600.0),

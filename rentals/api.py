@@ -26,6 +26,8 @@ from rentals.presenting import (
     bill_out,
     bill_rows,
     preflight_out,
+    price_change_out,
+    price_history_out,
     quote_out,
     rental_out,
     step_out,
@@ -91,6 +93,7 @@ class RentalIn(serializers.Serializer[Any]):
     command = serializers.ListField(
         child=serializers.CharField(allow_blank=True, trim_whitespace=False), required=False
     )
+    ends_at = serializers.DateTimeField(required=False)
 
 
 class RentalListView(APIView):
@@ -115,6 +118,7 @@ class RentalListView(APIView):
             actor=actor_from(request),
             quote_id=body.validated_data["quote_id"],
             ssh_key_ids=body.validated_data.get("ssh_key_ids"),
+            ends_at=body.validated_data.get("ends_at"),
             idempotency_key=request.headers.get("Idempotency-Key", ""),
             changes=services.Changes(
                 env=body.validated_data.get("env", {}),
@@ -169,6 +173,51 @@ class RentalRecreateView(APIView):
             confirmed=body.validated_data["confirm_data_loss"],
         )
         return Response(rental_out(_mine(request, rental_id)))
+
+
+class PriceAnswerIn(serializers.Serializer[Any]):
+    change_id = serializers.UUIDField()
+    answer = serializers.ChoiceField(choices=["accept", "refuse"])
+
+
+class RentalPriceView(APIView):
+    """What it costs, until when that is locked, and the other prices it had or was asked for."""
+
+    @extend_schema(responses=OpenApiTypes.OBJECT)
+    def get(self, request: Request, rental_id: uuid.UUID) -> Response:
+        return Response(price_history_out(_mine(request, rental_id)))
+
+    @extend_schema(request=PriceAnswerIn, responses=OpenApiTypes.OBJECT)
+    def post(self, request: Request, rental_id: uuid.UUID) -> Response:
+        """Accept or refuse the price that waits; silence means what its sentence says."""
+        body = PriceAnswerIn(data=request.data)
+        body.is_valid(raise_exception=True)
+        services.answer_price(
+            actor=actor_from(request),
+            rental_id=rental_id,
+            change_id=body.validated_data["change_id"],
+            accept=body.validated_data["answer"] == "accept",
+        )
+        return Response(price_history_out(_mine(request, rental_id)))
+
+
+class RaiseIn(serializers.Serializer[Any]):
+    compute_hourly = serializers.DecimalField(max_digits=12, decimal_places=6, min_value=0)
+    storage_gb_monthly = serializers.DecimalField(max_digits=12, decimal_places=6, min_value=0)
+
+
+class RentalRaiseView(APIView):
+    """For hosts: ask the renter for a higher price inside the lock; without consent nothing changes."""
+
+    @extend_schema(request=RaiseIn, responses={201: OpenApiTypes.OBJECT})
+    def post(self, request: Request, rental_id: uuid.UUID) -> Response:
+        body = RaiseIn(data=request.data)
+        body.is_valid(raise_exception=True)
+        change = services.offer_raise(
+            actor=actor_from(request), rental_id=rental_id, **body.validated_data
+        )
+        out = price_change_out(change.rental, change)
+        return Response(out, status=status.HTTP_201_CREATED)
 
 
 class LimitsIn(serializers.Serializer[Any]):

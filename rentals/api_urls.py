@@ -51,6 +51,16 @@ urlpatterns = [
     ),
     path("rentals/<uuid:rental_id>/keys/", api.RentalKeysView.as_view(), name="api_rental_keys"),
     path(
+        "rentals/<uuid:rental_id>/price/",
+        api.RentalPriceView.as_view(),
+        name="api_rental_price",
+    ),
+    path(
+        "rentals/<uuid:rental_id>/price/raise/",
+        api.RentalRaiseView.as_view(),
+        name="api_rental_raise",
+    ),
+    path(
         "rentals/<uuid:rental_id>/limits/",
         api.RentalLimitsView.as_view(),
         name="api_rental_limits",

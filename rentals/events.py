@@ -71,3 +71,34 @@ class ReserveFreed(Event, frozen=True, kw_only=True):
     rental_ids: list[str]
     until: int
     at: float
+
+
+class RaiseProposed(Event, frozen=True, kw_only=True):
+    """A host's higher price waits for the renter's answer; `change_id` is the PriceChange."""
+
+    topic: ClassVar[str] = "rentals.raise_proposed"
+    rental_id: str
+    renter_id: str
+    host_id: str
+    change_id: str
+
+
+class RaiseAnswered(Event, frozen=True, kw_only=True):
+    """The renter has accepted or refused a higher price."""
+
+    topic: ClassVar[str] = "rentals.raise_answered"
+    rental_id: str
+    renter_id: str
+    host_id: str
+    change_id: str
+    accepted: bool
+
+
+class PriceChanged(Event, frozen=True, kw_only=True):
+    """Another price is in force for a rental, higher with consent or lower without."""
+
+    topic: ClassVar[str] = "rentals.price_changed"
+    rental_id: str
+    renter_id: str
+    host_id: str
+    change_id: str

@@ -104,3 +104,14 @@ class TemplateForm(forms.Form):
     )
     ssh_port = _number("SSH port in the container", initial=22, least=1)
     readme = _text("Readme", "What people should know before they rent it.", 8)
+
+
+class RaiseForm(forms.Form):
+    """A higher price that a host asks a renter for; it needs consent."""
+
+    compute_hourly = forms.DecimalField(
+        label="$ an hour for each GPU, or for the machine without one", min_value=0, max_value=1000
+    )
+    storage_gb_monthly = forms.DecimalField(
+        label="$ a month for each GB of disk", min_value=0, max_value=1000
+    )

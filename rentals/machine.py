@@ -40,6 +40,35 @@ LIVE = frozenset(State) - {State.ENDED}
 DISK_KEPT = frozenset({State.STOPPING, State.STOPPED})
 
 
+class PriceState(StrEnum):
+    """What became of a new price: asked for, answered, in force, or of no account any more."""
+
+    PROPOSED = "proposed"
+    ACCEPTED = "accepted"
+    REFUSED = "refused"
+    APPLIED = "applied"
+    LAPSED = "lapsed"
+
+
+PRICE = Table[PriceState](
+    "Price of a rental",
+    {
+        # A price that is not higher needs no consent.
+        PriceState.PROPOSED: {
+            PriceState.ACCEPTED,
+            PriceState.REFUSED,
+            PriceState.APPLIED,
+            PriceState.LAPSED,
+        },
+        # Until it applies, a renter may think again.
+        PriceState.ACCEPTED: {PriceState.REFUSED, PriceState.APPLIED, PriceState.LAPSED},
+        PriceState.REFUSED: {PriceState.ACCEPTED, PriceState.APPLIED, PriceState.LAPSED},
+        PriceState.APPLIED: set(),
+        PriceState.LAPSED: set(),
+    },
+)
+
+
 class Action(StrEnum):
     STOP = "stop"
     START = "start"

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import uuid
 from typing import TYPE_CHECKING, Any, Self
 
 from django.conf import settings
 from django.db import models
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q
 
+from core import clock
 from core.ids import new_id
-from rentals.machine import RENTAL, State
+from rentals.machine import PRICE, RENTAL, PriceState, State
 
 # What can be started; of one app, so that Django finds them with the other tables.
 from rentals.templates import Template as Template
@@ -63,6 +65,26 @@ class RentalQuerySet(models.QuerySet["Rental"]):
         planned |= Q(idle_minutes__isnull=False) | ~Q(checkpoint_command="")
         return self.filter(planned, state=State.RUNNING.value)
 
+    def price_due(self) -> Self:
+        """Rentals whose price lock has ended, but those that stand still until a price is accepted."""
+        waits = PriceChange.objects.filter(rental=OuterRef("pk"), closed_at=None, at_term=True)
+        waits = waits.exclude(state=PriceState.ACCEPTED.value)
+        still = [State.STOPPING.value, State.STOPPED.value]
+        over = self.filter(price_until__lte=clock.now()).exclude(state=State.ENDED.value)
+        return over.exclude(Exists(waits), state__in=still)
+
+    def price_unsettled(self) -> Self:
+        """Rentals whose price lock ends within the notice, and those with a price that nobody can answer."""
+        now = clock.now()
+        soon = now + dt.timedelta(days=settings.DC.price_notice_days)
+        open_ones = Q(price_changes__closed_at=None, price_changes__isnull=False)
+        dead = open_ones & (
+            Q(state=State.ENDED.value)
+            | Q(price_changes__at_term=False, price_changes__starts_at__lte=now)
+        )
+        near = Q(price_until__lte=soon) & ~Q(state=State.ENDED.value)
+        return self.filter(near | dead).distinct()
+
     def lock(self) -> Self:
         return self.select_for_update(no_key=True, of=("self",)).order_by("pk")
 
@@ -88,6 +110,9 @@ class Rental(models.Model):
     disk_gb = models.PositiveIntegerField()
     compute_rate = models.BigIntegerField()
     storage_rate = models.BigIntegerField()
+    # From when these rates hold, and until when nobody can change them without the renter's consent.
+    price_since = models.DateTimeField()
+    price_until = models.DateTimeField()
     fee_bps = models.PositiveIntegerField()
     ssh_keys = models.JSONField()
     ssh_host = models.CharField(max_length=200)
@@ -154,6 +179,10 @@ class Rental(models.Model):
             # Serves rentals.reconcile: what is on the way somewhere.
             models.Index(fields=["state"], name="rental_open", condition=~Q(state="ended")),
             models.Index(fields=["renter", "-created_at"], name="rental_of_renter"),
+            # Serves rentals.reconcile: whose price lock ends soon.
+            models.Index(
+                fields=["price_until"], name="rental_price_until", condition=~Q(state="ended")
+            ),
         ]
 
     def __str__(self) -> str:
@@ -230,3 +259,54 @@ class Start(models.Model):
 
     def __str__(self) -> str:
         return f"start of {self.rental_id}"
+
+
+class PriceChangeQuerySet(models.QuerySet["PriceChange"]):
+    def move(self, pk: uuid.UUID, frm: PriceState, to: PriceState, **fields: Any) -> bool:
+        """Change the state by a legal move; False when somebody else moved it first."""
+        PRICE.check(frm, to)
+        return bool(self.filter(pk=pk, state=frm).update(state=to.value, **fields))
+
+
+class PriceChange(models.Model):
+    """Another price for a rental: asked for, answered, and one day in force. The rental's lock guards it.
+
+    `at_term` says which kind it is: the price of the next term, or a raise that the host asks for inside the
+    lock. `starts_at` is when it holds from, for a raise inside the lock until when it can be accepted.
+    Rates in nano-units per second.
+    """
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    rental = models.ForeignKey(Rental, models.CASCADE, related_name="price_changes")
+    at_term = models.BooleanField()
+    state = models.CharField(max_length=10, choices=[(s.value, s.value) for s in PriceState])
+    old_compute_rate = models.BigIntegerField()
+    old_storage_rate = models.BigIntegerField()
+    compute_rate = models.BigIntegerField()
+    storage_rate = models.BigIntegerField()
+    starts_at = models.DateTimeField()
+    created_at = models.DateTimeField()
+    answered_at = models.DateTimeField(null=True, blank=True)
+    closed_at = models.DateTimeField(null=True, blank=True)
+
+    objects = PriceChangeQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(state__in=[s.value for s in PriceState]), name="price_state_known"
+            ),
+            models.CheckConstraint(
+                condition=Q(compute_rate__gte=0, storage_rate__gte=0), name="price_not_negative"
+            ),
+            models.CheckConstraint(
+                condition=~Q(state__in=["applied", "lapsed"]) | Q(closed_at__isnull=False),
+                name="price_closed_when_final",
+            ),
+            models.UniqueConstraint(
+                fields=["rental"], condition=Q(closed_at=None), name="price_open_once"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"price change {self.pk}"

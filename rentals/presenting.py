@@ -9,7 +9,15 @@ from core import clock, money
 from core.tables import cents
 from rentals import services
 from rentals.launch import as_json
-from rentals.models import Preflight, Quote, Rental, Start, Template, TemplateVersion
+from rentals.models import (
+    Preflight,
+    PriceChange,
+    Quote,
+    Rental,
+    Start,
+    Template,
+    TemplateVersion,
+)
 from rentals.services.explaining import Explained, Gap, Line
 from rentals.services.presenting import ActionOut, price_out, ssh_port
 from rentals.services.timeline import Step
@@ -93,6 +101,39 @@ def _seconds(ms: int | None) -> float | None:
     return None if ms is None else ms / 1000
 
 
+def price_change_out(rental: Rental, change: PriceChange) -> dict[str, Any]:
+    """Return another price of a rental, asked for or in force, with both prices."""
+    return {
+        "id": str(change.pk),
+        "kind": "next_term" if change.at_term else "raise_inside_the_lock",
+        "state": change.state,
+        "old": price_out(change.old_compute_rate, change.old_storage_rate),
+        "new": price_out(change.compute_rate, change.storage_rate),
+        "from" if change.at_term else "answer_until": change.starts_at,
+        "proposed_at": change.created_at,
+        "answered_at": change.answered_at,
+        "sentence": services.price_sentence(rental, change),
+    }
+
+
+def pending_out(rental: Rental) -> dict[str, Any] | None:
+    """Return the price that waits for its renter or for its day, if there is one."""
+    change = services.pending_price(rental)
+    return None if change is None else price_change_out(rental, change)
+
+
+def price_history_out(rental: Rental) -> dict[str, Any]:
+    """Return what a rental costs, until when, and its last hundred other prices, newest first."""
+    changes = PriceChange.objects.filter(rental=rental).order_by("-created_at", "-pk")[:100]
+    return {
+        "price": price_out(rental.compute_rate, rental.storage_rate),
+        "since": rental.price_since,
+        "until": rental.price_until,
+        "pending": pending_out(rental),
+        "history": [price_change_out(rental, change) for change in changes],
+    }
+
+
 def rental_out(rental: Rental) -> dict[str, Any]:
     """Return a rental as its renter sees it."""
     told = services.describe(rental)
@@ -110,15 +151,12 @@ def rental_out(rental: Rental) -> dict[str, Any]:
         "disk_gb": rental.disk_gb,
         "ssh": _ssh_out(rental),
         "ports": rental.ports,
-        "price": price_out(rental.compute_rate, rental.storage_rate),
+        **_price_fields(rental),
         "pull": {"current": told.pull_current, "total": told.pull_total},
         "created_at": rental.created_at,
         "phase_since": rental.phase_since,
         "phase_deadline": services.deadline_of(rental),
-        "ends_at": rental.ends_at,
-        "spend_cap": None if rental.spend_cap is None else money.decimal_string(rental.spend_cap),
-        "idle_minutes": rental.idle_minutes,
-        "idle_since": rental.idle_since,
+        **_limit_fields(rental),
         "checkpoint": {
             "command": rental.checkpoint_command,
             "seconds": rental.checkpoint_seconds,
@@ -139,6 +177,23 @@ def _ssh_out(rental: Rental) -> dict[str, Any]:
         "port": ssh_port(rental),
         "user": rental.version.spec.ssh_user,
         "command": services.ssh_command(rental),
+def _price_fields(rental: Rental) -> dict[str, Any]:
+    return {
+        "price": price_out(rental.compute_rate, rental.storage_rate),
+        "price_until": rental.price_until,
+        "pending_price": pending_out(rental),
+        # `sent_bytes` of it so far.
+        "egress_per_gb": "0.00",
+    }
+
+
+def _limit_fields(rental: Rental) -> dict[str, Any]:
+    cap = rental.spend_cap
+    return {
+        "ends_at": rental.ends_at,
+        "spend_cap": None if cap is None else money.decimal_string(cap),
+        "idle_minutes": rental.idle_minutes,
+        "idle_since": rental.idle_since,
     }
 
 

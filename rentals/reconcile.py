@@ -246,6 +246,20 @@ def _on(node_id: uuid.UUID) -> RentalQuerySet:
     return Rental.objects.filter(node_id=node_id).exclude(state=State.ENDED.value)
 
 
+def turn_prices() -> None:
+    """Let the prices whose lock has ended change, or stop what did not accept them, at exactly that second."""
+    for rental_id in list(Rental.objects.price_due().values_list("pk", flat=True)):
+        with _each_for_itself(rental_id):
+            services.review_price(actor=Actor.system(), rental_id=rental_id)
+
+
+def review_prices() -> None:
+    """Tell higher prices in time, and let go of what nobody has to answer any more."""
+    for rental_id in list(Rental.objects.price_unsettled().values_list("pk", flat=True)):
+        with _each_for_itself(rental_id):
+            services.review_price(actor=Actor.system(), rental_id=rental_id)
+
+
 def enforce_limits() -> None:
     """Stop what has reached the end, the cap or the idleness that its renter set, at exactly that second."""
     for rental_id in list(Rental.objects.with_plans().values_list("pk", flat=True)):

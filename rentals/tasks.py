@@ -13,6 +13,7 @@ from rentals import reconcile, services
 def reconcile_rentals() -> None:
     with bus.alone("rentals.reconcile", seconds=30) as mine:
         if mine:
+            reconcile.turn_prices()
             reconcile.enforce_limits()
             reconcile.sweep()
 
@@ -30,6 +31,13 @@ def forget_failed_starts() -> None:
 @shared_task
 def forget_preflights() -> None:
     services.forget_preflights()
+
+
+@shared_task
+def review_prices() -> None:
+    with bus.alone("rentals.prices", seconds=600) as mine:
+        if mine:
+            reconcile.review_prices()
 
 
 @shared_task

@@ -27,5 +27,7 @@ urlpatterns = [
     path("rentals/<uuid:rental_id>/limits/", views.rental_limits, name="rental_limits"),
     path("rentals/<uuid:rental_id>/checkpoint/", views.rental_checkpoint, name="rental_checkpoint"),
     path("rentals/<uuid:rental_id>/extend/", views.rental_extend, name="rental_extend"),
+    path("rentals/<uuid:rental_id>/price/", views.rental_price, name="rental_price"),
+    path("rentals/<uuid:rental_id>/raise/", views.rental_raise, name="rental_raise"),
     path("rentals/<uuid:rental_id>/<slug:action>/", views.rental_action, name="rental_action"),
 ]

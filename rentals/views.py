@@ -21,7 +21,7 @@ from core.errors import Invalid, NotFound
 from core.ids import new_id
 from nodes import services as nodes
 from rentals import preflight, services
-from rentals.forms import CheckpointForm, LimitsForm
+from rentals.forms import CheckpointForm, LimitsForm, RaiseForm
 from rentals.models import Preflight, Quote, Rental
 from rentals.presenting import bill_out
 from rentals.services.presenting import price_out
@@ -123,6 +123,22 @@ def _instance(rental: Rental) -> dict[str, Any]:
         "logs": nodes.last_words(workload_id=rental.workload_id),
         "timeline": services.timeline(rental),
         "origin": settings.DC.public_url,
+        "sent_gb": f"{services.sent_bytes(rental) / 1e9:.2f}",
+        **_price(rental),
+    }
+
+
+def _price(rental: Rental) -> dict[str, Any]:
+    """The price that waits for an answer or its day, as the banner shows it."""
+    change = None if rental.state == "ended" else services.pending_price(rental)
+    if change is None:
+        return {"pending": None}
+    return {
+        "pending": change,
+        "pending_sentence": services.price_sentence(rental, change),
+        "pending_new": price_out(change.compute_rate, change.storage_rate)["hourly"],
+        "pending_old": price_out(change.old_compute_rate, change.old_storage_rate)["hourly"],
+        "can_refuse": change.state == "proposed" and change.starts_at > clock.now(),
     }
 
 
@@ -223,6 +239,46 @@ def rental_checkpoint(request: HttpRequest, rental_id: uuid.UUID) -> HttpRespons
         seconds=form.cleaned_data["seconds"],
     )
     return redirect("rental", rental_id)
+
+
+@login_required
+@require_POST
+def rental_price(request: HttpRequest, rental_id: uuid.UUID) -> HttpResponse:
+    """Accept or refuse the price that waits."""
+    try:
+        change_id = uuid.UUID(request.POST.get("change", ""))
+    except ValueError as error:
+        raise NotFound("price_unknown", "There is no such price to answer.") from error
+    services.answer_price(
+        actor=actor_of_request(request),
+        rental_id=rental_id,
+        change_id=change_id,
+        accept=request.POST.get("answer") == "accept",
+    )
+    return redirect("rental", rental_id)
+
+
+@login_required
+def rental_raise(request: HttpRequest, rental_id: uuid.UUID) -> HttpResponse:
+    """For hosts: ask the renter for a higher price inside the lock."""
+    actor = actor_of_request(request)
+    found = Rental.objects.filter(node__owner_id=actor.user_id).select_related("node")
+    hosted = found.filter(pk=rental_id).first()
+    if hosted is None:
+        raise NotFound("rental_unknown", "No such rental runs on a machine of yours.")
+    form = RaiseForm(request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        services.offer_raise(actor=actor, rental_id=rental_id, **form.cleaned_data)
+        return redirect("rental_raise", rental_id)
+    change = services.pending_price(hosted)
+    context = {
+        "rental": hosted,
+        "form": form,
+        "price": price_out(hosted.compute_rate, hosted.storage_rate),
+        "pending": change,
+        "pending_new": change and price_out(change.compute_rate, change.storage_rate),
+    }
+    return render(request, "rentals/raise.html", context)
 
 
 @login_required

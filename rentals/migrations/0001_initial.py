@@ -29,6 +29,8 @@ class Migration(migrations.Migration):
                 ('disk_gb', models.PositiveIntegerField()),
                 ('compute_rate', models.BigIntegerField()),
                 ('storage_rate', models.BigIntegerField()),
+                ('price_since', models.DateTimeField()),
+                ('price_until', models.DateTimeField()),
                 ('fee_bps', models.PositiveIntegerField()),
                 ('ssh_keys', models.JSONField()),
                 ('ssh_host', models.CharField(max_length=200)),
@@ -154,6 +156,26 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name='PriceChange',
+            fields=[
+                ('id', models.UUIDField(default=core.ids.new_id, editable=False, primary_key=True, serialize=False)),
+                ('at_term', models.BooleanField()),
+                ('state', models.CharField(choices=[('proposed', 'proposed'), ('accepted', 'accepted'), ('refused', 'refused'), ('applied', 'applied'), ('lapsed', 'lapsed')], max_length=10)),
+                ('old_compute_rate', models.BigIntegerField()),
+                ('old_storage_rate', models.BigIntegerField()),
+                ('compute_rate', models.BigIntegerField()),
+                ('storage_rate', models.BigIntegerField()),
+                ('starts_at', models.DateTimeField()),
+                ('created_at', models.DateTimeField()),
+                ('answered_at', models.DateTimeField(blank=True, null=True)),
+                ('closed_at', models.DateTimeField(blank=True, null=True)),
+                ('rental', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='price_changes', to='rentals.rental')),
+            ],
+            options={
+                'constraints': [models.CheckConstraint(condition=models.Q(('state__in', ['proposed', 'accepted', 'refused', 'applied', 'lapsed'])), name='price_state_known'), models.CheckConstraint(condition=models.Q(('compute_rate__gte', 0), ('storage_rate__gte', 0)), name='price_not_negative'), models.CheckConstraint(condition=models.Q(models.Q(('state__in', ['applied', 'lapsed']), _negated=True), ('closed_at__isnull', False), _connector='OR'), name='price_closed_when_final'), models.UniqueConstraint(condition=models.Q(('closed_at', None)), fields=('rental',), name='price_open_once')],
+            },
+        ),
+        migrations.CreateModel(
             name='FailedStart',
             fields=[
                 ('id', models.BigAutoField(primary_key=True, serialize=False)),
@@ -189,6 +211,10 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name='rental',
             index=models.Index(fields=['renter', '-created_at'], name='rental_of_renter'),
+        ),
+        migrations.AddIndex(
+            model_name='rental',
+            index=models.Index(condition=models.Q(('state', 'ended'), _negated=True), fields=['price_until'], name='rental_price_until'),
         ),
         migrations.AddConstraint(
             model_name='rental',

@@ -2,6 +2,7 @@
 
 from rentals.services.addresses import give_up_addresses
 from rentals.services.brake import forget_failed_starts
+from rentals.services.consent import answer_price, offer_raise
 from rentals.services.explaining import explain
 from rentals.services.keys import change_keys
 from rentals.services.launching import Changes
@@ -32,7 +33,14 @@ from rentals.services.preflight import (
 )
 from rentals.services.preflight.prediction import FORMULA
 from rentals.services.preflight.prediction import sentence as prediction_sentence
-from rentals.services.presenting import describe, rental_actions, sent_bytes, ssh_command
+from rentals.services.presenting import (
+    describe,
+    price_sentence,
+    rental_actions,
+    sent_bytes,
+    ssh_command,
+)
+from rentals.services.prices import pending_price, review_price
 from rentals.services.renting import quote_offer, request_rental
 from rentals.services.running_out import use_up
 from rentals.services.steering import (
@@ -71,6 +79,7 @@ __all__ = [
     "FORMULA",
     "Changes",
     "add_version",
+    "answer_price",
     "archive_template",
     "change_keys",
     "create_template",
@@ -95,10 +104,13 @@ __all__ = [
     "newest_preflight",
     "note_idle",
     "note_probe",
+    "offer_raise",
     "pause_billing",
+    "pending_price",
     "plan_preflight",
     "plan_preflight_of_quote",
     "prediction_sentence",
+    "price_sentence",
     "quote_offer",
     "record_preflight",
     "recreate_rental",
@@ -106,6 +118,7 @@ __all__ = [
     "request_rental",
     "restart_rental",
     "resume_billing",
+    "review_price",
     "sent_bytes",
     "set_checkpoint",
     "set_limits",

@@ -22,13 +22,20 @@ from rentals.services.timeline import Step, step_of
 KINDS = ("compute", "storage")
 # The event of a meter and the event of the rental that caused it are written by one transaction.
 NEAR = dt.timedelta(seconds=2)
-_BEGINS = ("rental.running", "rental.reachable", "rental.stopped", "rental.starting")
+_BEGINS = (
+    "rental.running",
+    "rental.reachable",
+    "rental.stopped",
+    "rental.starting",
+    "rental.price_changed",
+)
 _ENDS = (
     "rental.unreachable",
     "rental.stopping",
     "rental.ended",
     "rental.starting",
     "rental.reserve_used",
+    "rental.price_changed",
 )
 _OF_MACHINE = ("node.suspect", "node.offline", "node.session_opened")
 _NOT_YET = "Not usable yet: nothing is billed until it answers through its public address."

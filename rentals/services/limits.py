@@ -24,8 +24,8 @@ from rentals.services.planned import (
     warn_of_end,
 )
 from rentals.services.steering import mine
+from rentals.services.terms import MAX_AHEAD, require_end
 
-MAX_AHEAD = dt.timedelta(days=365)
 MAX_CAP = 1_000_000 * money.NANO
 WARN_PERCENT = 80
 MIN_IDLE, MAX_IDLE = 5, 7 * 24 * 60
@@ -50,9 +50,7 @@ def set_limits(
     rental = mine(actor, rental_id)
     if State(rental.state) is State.ENDED or is_ending(rental):
         raise Conflict("action_not_now", "This rental has ended; nothing can be limited any more.")
-    now = clock.now()
-    if ends_at is not None and not now < ends_at <= now + MAX_AHEAD:
-        raise Invalid("ends_at_range", "The end lies in the future and at most a year away.")
+    require_end(ends_at)
     spent = billing.bill_of(subject_id=rental.pk).total
     if spend_cap is not None and not spent < spend_cap <= MAX_CAP:
         so_far = money.human_string(spent)
@@ -64,7 +62,7 @@ def set_limits(
         raise Invalid("idle_range", f"Name {MIN_IDLE} to {MAX_IDLE} minutes of idleness, or none.")
     rental.ends_at, rental.spend_cap, rental.cap_warned_at = ends_at, spend_cap, None
     rental.idle_minutes = idle_minutes
-    rental.end_warned_at = _known(ends_at, now)
+    rental.end_warned_at = _known(ends_at, clock.now())
     rental.save(update_fields=LIMITS)
     audit.record(
         actor=actor,

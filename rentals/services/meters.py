@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import uuid
 
+from django.db import transaction
+
 from accounts.actors import Actor
 from billing import services as billing
 from core import money
+from core.errors import Conflict, FundsInsufficient
 from rentals.machine import State
 from rentals.models import Rental
+from rentals.services.terms import prices_from
 
 COMPUTE_HOLD_SECONDS = money.SECONDS_PER_HOUR
 STORAGE_HOLD_SECONDS = 48 * money.SECONDS_PER_HOUR
@@ -48,28 +52,44 @@ def hold_storage(actor: Actor, rental: Rental) -> None:
 def open_meters(actor: Actor, rental: Rental, at: int) -> None:
     """Open, at `at` (epoch seconds), what a locked rental costs in its state and is not open yet.
 
-    What is free has no meter; the money set aside for work is given back all the same.
+    What is free has no meter; the money set aside for work is given back all the same. When the price has
+    changed since `at`, each second is billed at the price that it had.
     """
     if rental.state == State.RUNNING and rental.compute_meter_id is None:
         rental.compute_meter_id = _opened(
-            actor, rental, "compute", rental.compute_rate, at, release=rental.compute_hold_id
+            actor, rental, "compute", at, release=rental.compute_hold_id
         )
         rental.compute_hold_id = None
     if rental.storage_meter_id is None:
-        rental.storage_meter_id = _opened(actor, rental, "storage", rental.storage_rate, at)
+        rental.storage_meter_id = _opened(actor, rental, "storage", at)
     rental.save(update_fields=["compute_meter_id", "compute_hold_id", "storage_meter_id"])
 
 
 def _opened(
+    actor: Actor, rental: Rental, kind: str, at: int, *, release: uuid.UUID | None = None
+) -> uuid.UUID | None:
+    """Open one meter, or one after the other where the price has changed since `at`; return the last.
+
+    The hold behind it is released. None when there is nothing to bill.
+    """
+    meter_id = None
+    for instant, rates in prices_from(rental, at):
+        if meter_id is not None:
+            billing.close_meter(actor=actor, meter_id=meter_id, at=instant)
+        rate = rates.compute if kind == "compute" else rates.storage
+        meter_id = _metered(actor, rental, kind, rate, instant, release)
+        release = None
+    return meter_id
+
+
+def _metered(
     actor: Actor,
     rental: Rental,
     kind: str,
     rate: int,
     at: int,
-    *,
-    release: uuid.UUID | None = None,
+    release: uuid.UUID | None,
 ) -> uuid.UUID | None:
-    """Open one meter and release the hold behind it; None when there is nothing to bill."""
     if rate == 0:
         if release is not None:
             billing.release_hold(actor=actor, hold_id=release)
@@ -86,6 +106,29 @@ def _opened(
         at=at,
         release_hold_id=release,
     ).pk
+
+
+def reprice(actor: Actor, rental: Rental, at: int) -> None:
+    """Let a locked rental's meters end at `at` (epoch seconds) and go on from that second at its new rates.
+
+    What is not billed now, because it never ran or cannot be reached, is not billed afterwards either.
+    """
+    if rental.running_since is not None and rental.unreachable_since is None:
+        stop_meters(actor, rental, at)
+        open_meters(actor, rental, at)
+
+
+def resize_reserve(actor: Actor, rental: Rental) -> None:
+    """Let a locked rental's reserve pay its disk's grace time at its new price, if the balance allows it."""
+    if rental.storage_hold_id is None:
+        return
+    try:
+        with transaction.atomic():
+            release_reserve(actor, rental)
+            hold_storage(actor, rental)
+    except (FundsInsufficient, Conflict):
+        # What was set aside stays so and lasts a little shorter; nobody is stopped for that.
+        rental.refresh_from_db(fields=["storage_hold_id"])
 
 
 def stop_meters(actor: Actor, rental: Rental, at: int) -> None:

@@ -16,6 +16,7 @@ from rentals.events import RentalLimitNear
 from rentals.models import Rental
 from rentals.services.life import reason
 from rentals.services.moving import announce
+from rentals.services.terms import unanswered
 
 # Between the sweep that tells a machine and the command running there.
 SLACK_SECONDS = 2
@@ -73,6 +74,8 @@ def save_in_time(actor: Actor, rental: Rental, plan: Planned | None, now: int) -
     instants = [] if runs_out is None else [runs_out]
     if plan is not None:
         instants.append(plan.at)
+    if unanswered(rental) is not None:
+        instants.append(clock.to_epoch(rental.price_until))
     lead = rental.checkpoint_seconds + round(settings.DC.reconcile_seconds) + SLACK_SECONDS
     due = bool(instants) and now >= min(instants) - lead
     if due and rental.checkpointed_at is None:

@@ -9,8 +9,8 @@ from billing import services as billing
 from core import clock, money
 from nodes.machine import NodeStatus
 from nodes.models import Workload
-from rentals.machine import Action, State, actions
-from rentals.models import Rental
+from rentals.machine import Action, PriceState, State, actions
+from rentals.models import PriceChange, Rental
 from rentals.services.moving import is_ending
 from rentals.services.planned import idle_until
 
@@ -78,6 +78,40 @@ def price_out(compute_rate: int, storage_rate: int) -> dict[str, str]:
         "compute_hourly": money.decimal_string(compute_rate * hour),
         "storage_hourly": money.decimal_string(storage_rate * hour),
     }
+
+
+def price_sentence(rental: Rental, change: PriceChange) -> str:
+    """Return what another price means for the renter, and what silence does."""
+    old = _an_hour(change.old_compute_rate + change.old_storage_rate)
+    new = _an_hour(change.compute_rate + change.storage_rate)
+    day = money.human_string(rental.storage_rate * money.SECONDS_PER_DAY)
+    at, state = _when(change.starts_at), PriceState(change.state)
+    over = change.starts_at <= clock.now()
+    if state is PriceState.APPLIED:
+        return f"It costs {new} an hour instead of {old} since {at}."
+    if state is PriceState.LAPSED or (state is PriceState.REFUSED and not change.at_term):
+        return f"{new} an hour instead of {old} was asked for; nothing came of it."
+    if state is PriceState.ACCEPTED:
+        return f"You accepted {new} an hour instead of {old}; it costs that from {at} on."
+    if not change.at_term:
+        return (
+            f"Its host asks for {new} an hour instead of {old}, from the moment you accept it. "
+            f"Without an answer by {at} nothing changes."
+        )
+    if over:
+        return (
+            f"Its price of {old} an hour was locked until {at} and is {new} now. "
+            "Accept that to start it again; until then only its disk is kept and costs what it did."
+        )
+    said = "You refused that: it" if state is PriceState.REFUSED else "Without your answer it"
+    return (
+        f"From {at} on it costs {new} an hour instead of {old}, if you accept that. "
+        f"{said} stops then and its disk is kept for ${day} a day."
+    )
+
+
+def _an_hour(rate: int) -> str:
+    return f"${money.human_string(rate * money.SECONDS_PER_HOUR)}"
 
 
 def size_of(rental: Rental) -> str:

@@ -30,6 +30,7 @@ from rentals.services.moving import announce
 from rentals.services.preflight import cleared_preflight, pinned_image
 from rentals.services.starts import open_start
 from rentals.services.templating import version_of
+from rentals.services.terms import locked_until, require_end
 
 PIDS_PER_CORE = 1024
 
@@ -85,6 +86,7 @@ def request_rental(
     ssh_key_ids: list[uuid.UUID] | None,
     idempotency_key: str,
     changes: Changes | None = None,
+    ends_at: dt.datetime | None = None,
 ) -> Rental:
     """Rent what a quote names: money held, machine and ports reserved, address known; or nothing.
 
@@ -92,16 +94,19 @@ def request_rental(
     returns the same rental. Raises NotFound `quote_unknown`, Conflict `quote_expired`, `quote_used`,
     `offer_taken`, `preflight_failed`, FundsInsufficient, Invalid `ssh_key_needed`, and as `changed` and
     `take_secrets` do. The image is the very one that a fresh pre-flight saw, when there is one.
+    `ends_at` (Invalid `ends_at_range`) is when it stops by itself; a far one locks the price for longer.
     """
     actor.require("rental:create")
     rental_id = new_id()
     changes = changes or Changes()
-    body = json.dumps([str(quote_id), sorted(map(str, ssh_key_ids or [])), *changes.told()])
+    asked = [str(quote_id), sorted(map(str, ssh_key_ids or [])), str(ends_at or "")]
+    body = json.dumps([*asked, *changes.told()])
     first = idempotency.claim(
         owner_id=actor.user_id, key=idempotency_key, body=body, subject_id=rental_id
     )
     if first != rental_id:
         return Rental.objects.get(pk=first)
+    require_end(ends_at)
     require_starts_left(actor.user_id)
     quote = _valid_quote(actor, quote_id)
     launch = changed(quote.version.spec, changes)
@@ -109,6 +114,9 @@ def request_rental(
     flight = cleared_preflight(quote)
     rental = _rent(actor, quote, rental_id, keys, flight, launch, taken)
     open_start(rental, flight)
+    if ends_at is not None:
+        rental.ends_at, rental.price_until = ends_at, locked_until(rental.created_at, ends_at)
+        rental.save(update_fields=["ends_at", "price_until"])
     return rental
 
 
@@ -141,10 +149,8 @@ def _rent(
     workload.spec = {**_spec(quote, launch, rental_id, keys, allocation, ports), **taken}
     workload.spec["image"] = pinned_image(workload.spec["image"], flight)
     workload.save(update_fields=["spec"])
-    server = leases[launch.ssh_port].server
-    return _create_rental(
-        actor, quote, rental_id, node, workload_id, keys, ports, server.public_host
-    )
+    host = leases[launch.ssh_port].server.public_host
+    return _create_rental(actor, quote, rental_id, node, workload_id, keys, ports, host)
 
 
 def _valid_quote(actor: Actor, quote_id: uuid.UUID) -> Quote:
@@ -223,6 +229,8 @@ def _create_rental(
         disk_gb=quote.disk_gb,
         compute_rate=quote.compute_rate,
         storage_rate=quote.storage_rate,
+        price_since=now,
+        price_until=locked_until(now),
         fee_bps=settings.FEE_BPS,
         ssh_keys=keys,
         ssh_host=host,

@@ -8,7 +8,7 @@ from django.db import transaction
 
 from accounts.actors import Actor
 from billing import services as billing
-from core import clock
+from core import clock, money
 from core.errors import Conflict, Invalid, NotFound
 from nodes import services as nodes
 from nodes.machine import NodeStatus, Wish
@@ -22,6 +22,7 @@ from rentals.services.launching import use_secrets_of
 from rentals.services.life import reason, stand_still, wind_up
 from rentals.services.meters import close_compute, hold_compute, hold_storage
 from rentals.services.moving import is_ending, move, tell_of_steering
+from rentals.services.terms import unanswered
 
 
 def mine(actor: Actor, rental_id: uuid.UUID) -> Rental:
@@ -57,13 +58,14 @@ def start_rental(*, actor: Actor, rental_id: uuid.UUID) -> Rental:
     """Start a stopped rental again on its machine; while it stops, turn it round with the machine held.
 
     A stop that is turned round was none: work is billed through when it answers again. Raises Conflict
-    `offer_taken` (the machine is rented to somebody else or away), `limit_reached`, FundsInsufficient,
-    RateLimited `failed_starts`.
+    `offer_taken` (the machine is rented to somebody else or away), `limit_reached`, `price_not_accepted`,
+    FundsInsufficient, RateLimited `failed_starts`.
     """
     rental = _steered(actor, rental_id, Action.START)
     use_secrets_of(rental)
     require_starts_left(rental.renter_id)
     _require_room_to_run(rental)
+    _require_price(rental)
     _take_machine_again(actor, rental)
     hold_storage(actor, rental)
     hold_compute(actor, rental)
@@ -155,6 +157,7 @@ def recreate_rental(*, actor: Actor, rental_id: uuid.UUID, confirmed: bool) -> R
     use_secrets_of(rental)
     if State(rental.state) is State.STOPPED:
         _require_room_to_run(rental)
+        _require_price(rental)
         _take_machine_again(actor, rental, any_cards=True)
         hold_storage(actor, rental)
         hold_compute(actor, rental)
@@ -190,6 +193,20 @@ def _require_room_to_run(rental: Rental) -> None:
             "limit_reached",
             "It has reached the end or the cap that you set. Raise or remove that, then start it.",
         )
+
+
+def _require_price(rental: Rental) -> None:
+    change = unanswered(rental)
+    if change is None or rental.price_until > clock.now():
+        return
+    new = money.human_string((change.compute_rate + change.storage_rate) * money.SECONDS_PER_HOUR)
+    until = f"{rental.price_until:%Y-%m-%d %H:%M} UTC"
+    raise Conflict(
+        "price_not_accepted",
+        f"Its price was locked until {until} and is ${new} an hour now. "
+        "Accept that price, then start it, or end it. Nothing was changed.",
+        change_id=str(change.pk),
+    )
 
 
 @transaction.atomic

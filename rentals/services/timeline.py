@@ -33,6 +33,12 @@ WORDS = {
     "rental.running": "Running",
     "rental.limited": "Limits changed",
     "rental.cap_near": "Four fifths of the cap are used",
+    "rental.raise_proposed": "Another price asked for",
+    "rental.raise_accepted": "Price accepted",
+    "rental.raise_refused": "Price refused",
+    "rental.raise_lapsed": "Nothing came of a price that was asked for",
+    "rental.price_changed": "Price changed",
+    "rental.price_renewed": "Price locked for another term",
     "rental.reserve_used": "The disk now lives on its reserve",
     "rental.unreachable": "Not answering; the meter stopped",
     "rental.reachable": "Answering again",
@@ -99,8 +105,19 @@ def _ready(data: Mapping[str, Any]) -> str:
     return f"predicted {predicted / 1000:.0f} s, was {took / 1000:.0f} s"
 
 
+def _prices(data: Mapping[str, Any]) -> str:
+    new, old = (money.human_string(sum(data[key]) * money.SECONDS_PER_HOUR) for key in _BOTH)
+    return f"${new} an hour instead of ${old}"
+
+
+_BOTH = ("to", "from")
 _MORE: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "rental.cap_near": _near,
     "workload.checkpointed": _saved,
     "rental.running": _ready,
+    "rental.raise_proposed": _prices,
+    "rental.raise_accepted": _prices,
+    "rental.raise_refused": _prices,
+    "rental.raise_lapsed": _prices,
+    "rental.price_changed": _prices,
 }

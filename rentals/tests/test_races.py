@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
 import pytest
+import time_machine
 from django.db import connection
 
 from accounts import services as accounts
@@ -17,9 +19,11 @@ from billing.models import Hold
 from core import money
 from core.errors import Conflict
 from core.ids import new_id
+from hostagent.protocol import WorkloadState
 from nodes.models import Allocation, GpuAllocation
-from rentals import services
-from rentals.models import Quote, Rental
+from rentals import probing, reconcile, services
+from rentals.models import PriceChange, Quote, Rental
+from rentals.tests.test_prices import NEW, NOTICE, OLD, TERM, Priced
 from tests import cast
 from tests.invariants import broken
 
@@ -156,3 +160,53 @@ def test_of_sixty_four_renters_thirty_two_get_the_thirty_two_cards_and_the_other
     assert (len(held), set(held)) == (64, {hold_id for row in kept for hold_id in row})
     audit.seal_new()
     assert broken() == []
+
+
+def test_a_yes_in_the_second_in_which_the_clock_stops_it_is_taken_or_waits_and_bills_no_second_twice(
+    drain: Callable[[], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probing, "ssh_answers", lambda *a, **k: True)
+    outcomes = set()
+    for attempt in range(6):
+        with time_machine.travel("2026-11-21T12:00:00Z", tick=False) as traveller:
+            scene = Priced(drain, traveller)
+            scene.ask("0.10", "0.20")
+            scene.go_to(TERM - NOTICE)
+            scene.go_to(TERM + attempt, worker=False)
+            change, start = scene.pending(), Barrier(2)
+            outcomes.add(_race_of_answer_and_clock(scene, change, start))
+            scene.go_to(TERM + 60)
+            scene.rental.refresh_from_db()
+            worked = {rate: seconds for rate, seconds in scene.lines("compute") if seconds}
+            disk = sum(seconds for _, seconds in scene.lines("storage"))
+            assert (worked[OLD], disk, scene.rental.compute_rate) == (TERM, TERM + 60, NEW)
+            assert worked.get(NEW, 0) == (60 if scene.rental.state == "running" else 0)
+            scene.agent.report(scene.link, cast.workload_of(scene.rental), WorkloadState.STOPPED)
+            services.end_rental(actor=scene.alice, rental_id=scene.rental.pk)
+    assert outcomes <= {"running", "stopping"}
+    audit.seal_new()
+    assert broken() == []
+
+
+def _race_of_answer_and_clock(scene: Priced, change: PriceChange, start: Barrier) -> str:
+    def says_yes() -> None:
+        start.wait()
+        try:
+            services.answer_price(
+                actor=scene.alice, rental_id=scene.rental.pk, change_id=change.pk, accept=True
+            )
+        finally:
+            connection.close()
+
+    def sweeps() -> None:
+        start.wait()
+        try:
+            reconcile.turn_prices()
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(2) as pool:
+        for done in [pool.submit(says_yes), pool.submit(sweeps)]:
+            done.result()
+    scene.rental.refresh_from_db()
+    return scene.rental.state
