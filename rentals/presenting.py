@@ -177,6 +177,9 @@ def _ssh_out(rental: Rental) -> dict[str, Any]:
         "port": ssh_port(rental),
         "user": rental.version.spec.ssh_user,
         "command": services.ssh_command(rental),
+    }
+
+
 def _price_fields(rental: Rental) -> dict[str, Any]:
     return {
         "price": price_out(rental.compute_rate, rental.storage_rate),
