@@ -17,7 +17,7 @@ _EVERYONE = frozenset(
 _RENTER = frozenset(
     {"rental:create", "rental:manage", "ssh_key:manage", "template:manage", "secret:manage"}
 )
-_HOST = frozenset({"node:manage", "node_key:manage", "earnings:read"})
+_HOST = frozenset({"node:manage", "node_key:manage", "earnings:read", "payout:request"})
 
 PERMISSIONS: dict[Role, frozenset[str]] = {
     Role.RENT: _EVERYONE | _RENTER,

@@ -1,11 +1,33 @@
-"""Money for staff: to read. Corrections are new transfers, made by services."""
+"""Money for staff: to read, and to decide about payouts. Corrections are new transfers, made by services."""
 
 from __future__ import annotations
 
-from django.contrib import admin
+import uuid
+from collections.abc import Callable
 
-from billing.models import Account, Deposit, Dispute, Hold, Meter, PaymentEvent, Transfer
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.admin.helpers import ActionForm
+from django.http import HttpRequest
+
+from accounts.actors import Actor
+from accounts.services import actor_of_request
+from billing.models import (
+    Account,
+    Deposit,
+    Dispute,
+    Hold,
+    Meter,
+    PaymentEvent,
+    Payout,
+    PayoutQuerySet,
+    Refund,
+    Transfer,
+)
+from billing.services import approve_payout, confirm_payout, refuse_payout, reject_payout
+from core import secrets
 from core.admin import ReadOnlyAdmin
+from core.errors import DomainError
 
 
 @admin.register(Account)
@@ -43,6 +65,82 @@ class PaymentEventAdmin(ReadOnlyAdmin):
     list_display = ["event_id", "provider", "kind", "deposit_id", "outcome", "at"]
     list_filter = ["outcome", "kind"]
     search_fields = ["event_id", "deposit_id"]
+
+
+@admin.register(Refund)
+class RefundAdmin(ReadOnlyAdmin):
+    list_display = ["id", "kind", "owner_id", "subject_id", "amount", "borne_by", "created_at"]
+    list_filter = ["kind", "borne_by"]
+    search_fields = ["id", "owner_id", "subject_id", "incident"]
+
+
+class NoteForm(ActionForm):
+    """A line beside the action: why, or the bank's reference."""
+
+    note = forms.CharField(max_length=400, required=False, label="Reason or reference")
+
+
+@admin.register(Payout)
+class PayoutAdmin(ReadOnlyAdmin):
+    list_display = [
+        "id",
+        "owner_id",
+        "amount",
+        "currency",
+        "provider",
+        "hint",
+        "state",
+        "changed_at",
+    ]
+    list_filter = ["state", "provider"]
+    search_fields = ["id", "owner_id", "ref"]
+    exclude = ["destination"]
+    readonly_fields = ["pays_to"]
+    action_form = NoteForm
+    actions = ["approve", "refuse", "confirm", "reject"]
+
+    @admin.display(description="Pays to")
+    def pays_to(self, payout: Payout) -> str:
+        return secrets.unseal(payout.destination)
+
+    @admin.action(description="Approve")
+    def approve(self, request: HttpRequest, rows: PayoutQuerySet) -> None:
+        self._decide(request, rows, lambda by, pk, _: approve_payout(actor=by, payout_id=pk))
+
+    @admin.action(description="Refuse, with a reason")
+    def refuse(self, request: HttpRequest, rows: PayoutQuerySet) -> None:
+        self._decide(
+            request, rows, lambda by, pk, note: refuse_payout(actor=by, payout_id=pk, reason=note)
+        )
+
+    @admin.action(description="Paid at the bank, with its reference")
+    def confirm(self, request: HttpRequest, rows: PayoutQuerySet) -> None:
+        self._decide(
+            request,
+            rows,
+            lambda by, pk, note: confirm_payout(actor=by, payout_id=pk, reference=note),
+        )
+
+    @admin.action(description="Not taken by the bank, with a reason")
+    def reject(self, request: HttpRequest, rows: PayoutQuerySet) -> None:
+        self._decide(
+            request, rows, lambda by, pk, note: reject_payout(actor=by, payout_id=pk, reason=note)
+        )
+
+    def _decide(
+        self,
+        request: HttpRequest,
+        rows: PayoutQuerySet,
+        decide: Callable[[Actor, uuid.UUID, str], object],
+    ) -> None:
+        actor, note = actor_of_request(request), request.POST.get("note", "")
+        for payout_id in list(rows.values_list("pk", flat=True)):
+            try:
+                decide(actor, payout_id, note)
+            except DomainError as error:
+                self.message_user(request, f"{payout_id}: {error.message}", messages.ERROR)
+            else:
+                self.message_user(request, f"{payout_id}: done.")
 
 
 @admin.register(Dispute)

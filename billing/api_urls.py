@@ -1,13 +1,15 @@
 from django.urls import path
 
-from billing import api
+from billing.api import payouts, refunds, topups, wallets
 from billing.papers import api as papers
 
 urlpatterns = [
-    path("wallet/", api.WalletView.as_view(), name="api_wallet"),
-    path("wallets/", api.WalletListView.as_view(), name="api_wallets"),
-    path("wallet/statement/", api.StatementView.as_view(), name="api_statement"),
-    path("wallet/movements/<int:transfer_id>/", api.MovementView.as_view(), name="api_movement"),
+    path("wallet/", wallets.WalletView.as_view(), name="api_wallet"),
+    path("wallets/", wallets.WalletListView.as_view(), name="api_wallets"),
+    path("wallet/statement/", wallets.StatementView.as_view(), name="api_statement"),
+    path(
+        "wallet/movements/<int:transfer_id>/", wallets.MovementView.as_view(), name="api_movement"
+    ),
     path("statements/", papers.StatementListView.as_view(), name="api_statements"),
     path(
         "statements/<str:month>/", papers.StatementMonthView.as_view(), name="api_statement_month"
@@ -18,8 +20,26 @@ urlpatterns = [
         "invoices/<uuid:invoice_id>/pdf/", papers.InvoicePdfView.as_view(), name="api_invoice_pdf"
     ),
     path("billing-details/", papers.DetailsView.as_view(), name="api_billing_details"),
-    path("deposits/", api.DepositListView.as_view(), name="api_deposits"),
-    path("deposits/<uuid:deposit_id>/", api.DepositView.as_view(), name="api_deposit"),
-    path("earnings/", api.EarningsView.as_view(), name="api_earnings"),
-    path("earnings/days/", api.EarningsByDayView.as_view(), name="api_earnings_by_day"),
+    path("deposits/", wallets.DepositListView.as_view(), name="api_deposits"),
+    path("deposits/<uuid:deposit_id>/", wallets.DepositView.as_view(), name="api_deposit"),
+    path("earnings/", wallets.EarningsView.as_view(), name="api_earnings"),
+    path("earnings/days/", wallets.EarningsByDayView.as_view(), name="api_earnings_by_day"),
+    path("wallet/top-up/", topups.TopUpView.as_view(), name="api_top_up"),
+    path("fees/", wallets.FeesView.as_view(), name="api_fees"),
+    path("payouts/", payouts.PayoutListView.as_view(), name="api_payouts"),
+    path("payouts/<uuid:payout_id>/", payouts.PayoutView.as_view(), name="api_payout"),
+    path(
+        "payouts/<uuid:payout_id>/cancel/",
+        payouts.CancelPayoutView.as_view(),
+        name="api_payout_cancel",
+    ),
+    path("wallet/refunds/", refunds.RefundListView.as_view(), name="api_refunds"),
+    path("staff/refunds/", refunds.StaffRefundView.as_view(), name="api_staff_refunds"),
+    path("staff/adjustments/", refunds.StaffAdjustmentView.as_view(), name="api_adjustments"),
+    path("staff/payouts/", payouts.StaffPayoutListView.as_view(), name="api_staff_payouts"),
+    path(
+        "staff/payouts/<uuid:payout_id>/<slug:decision>/",
+        payouts.DecidePayoutView.as_view(),
+        name="api_staff_payout",
+    ),
 ]

@@ -26,3 +26,12 @@ def invoices_have_a_seller(**_: Any) -> list[checks.CheckMessage]:
         return []
     hint = "Set DC_SELLER_NAME, DC_SELLER_ADDRESS and DC_SELLER_COUNTRY."
     return [checks.Critical("Invoices would name nobody who sells.", hint=hint, id="billing.E002")]
+
+
+@checks.register(checks.Tags.security)
+def payouts_are_real(**_: Any) -> list[checks.CheckMessage]:
+    """In production nobody may be told of a payout that never came."""
+    if settings.DC.mode != "production" or settings.DC.payouts != "fake":
+        return []
+    hint = "Set DC_PAYOUTS=bank or DC_PAYOUTS=stripe."
+    return [checks.Critical("Pretended payouts pay nobody.", hint=hint, id="billing.E003")]

@@ -23,6 +23,24 @@ class DepositChanged(Event, frozen=True, kw_only=True):
     state: str
 
 
+class WalletLow(Event, frozen=True, kw_only=True):
+    """A wallet's free money ends `within` so many seconds, at `runs_out` (epoch), if nothing changes."""
+
+    topic: ClassVar[str] = "billing.wallet_low"
+    owner_id: str
+    currency: str
+    within: int
+    runs_out: int
+
+
+class TopUpFailed(Event, frozen=True, kw_only=True):
+    """A wallet could not fill itself: the saved method was declined; `tries_again` says whether it goes on."""
+
+    topic: ClassVar[str] = "billing.top_up_failed"
+    owner_id: str
+    tries_again: bool
+
+
 class WalletExhausted(Event, frozen=True, kw_only=True):
     """A wallet's free money was used up at `at` (epoch seconds); these subjects burn it."""
 
@@ -38,6 +56,24 @@ class DepositSucceeded(Event, frozen=True, kw_only=True):
     topic: ClassVar[str] = "billing.deposit_succeeded"
     deposit_id: str
     owner_id: str
+
+
+class PayoutChanged(Event, frozen=True, kw_only=True):
+    """A payout has reached another state."""
+
+    topic: ClassVar[str] = "billing.payout_changed"
+    payout_id: str
+    owner_id: str
+    state: str
+
+
+class RefundPosted(Event, frozen=True, kw_only=True):
+    """A person was given something back: a refund by staff, a credit for a fault, an adjustment."""
+
+    topic: ClassVar[str] = "billing.refund_posted"
+    refund_id: str
+    owner_id: str
+    kind: str
 
 
 class DisputeChanged(Event, frozen=True, kw_only=True):

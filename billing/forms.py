@@ -5,6 +5,14 @@ from __future__ import annotations
 from django import forms
 
 
+class PayoutForm(forms.Form):
+    """How much to be paid, and where to; the key makes a doubled click one payout."""
+
+    amount = forms.CharField(label="Amount, $", max_length=20)
+    destination = forms.CharField(label="To the account", max_length=100)
+    idempotency_key = forms.CharField(max_length=200, widget=forms.HiddenInput)
+
+
 class DepositForm(forms.Form):
     """How much to pay in; the key makes a doubled click one deposit."""
 

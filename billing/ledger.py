@@ -219,7 +219,7 @@ def _reversal(meter: Meter, end: int, group: uuid.UUID) -> list[Transfer]:
 
     A gap may reach over several postings; the one in which it begins is named.
     """
-    return [
+    backs = [
         Transfer(
             group_id=group,
             src=other,
@@ -234,6 +234,43 @@ def _reversal(meter: Meter, end: int, group: uuid.UUID) -> list[Transfer]:
         )
         for other, rate, kind in _legs(meter)
     ]
+    return backs + _undone(meter, end, group)
+
+
+def _undone(meter: Meter, end: int, group: uuid.UUID) -> list[Transfer]:
+    """Return the way back of refunds and credits of seconds from `end` on: no second is given back twice.
+
+    The same statement gives the wallet at least as much, so it can pay.
+    """
+    given = Transfer.objects.filter(reverses__meter=meter, reverses__t1__gt=end, meter=None)
+    undone: Counter[int] = Counter()
+    rows = list(given.select_related("src", "reverses").order_by("-pk"))
+    for earlier in Transfer.objects.filter(reverses__in=rows):
+        undone[earlier.reverses_id or 0] += earlier.amount
+    stands = {row.reverses_id: _stands(row.reverses, end) for row in rows}
+    excess: Counter[int | None] = Counter()
+    for row in rows:
+        excess[row.reverses_id] += row.amount - undone[row.pk]
+    for original, left in stands.items():
+        excess[original] = max(0, excess[original] - left)
+    found = []
+    for row in rows:
+        amount = min(excess[row.reverses_id], row.amount - undone[row.pk])
+        excess[row.reverses_id] -= amount
+        if amount > 0:
+            found.append(
+                Transfer(group_id=group, src=meter.wallet, dst=row.src, amount=amount, kind="undone",
+                         reverses=row, created_at=clock.now())
+            )  # fmt: skip
+    return found
+
+
+def _stands(posting: Transfer | None, end: int) -> int:
+    """Return how much of a metered posting lies before `end` (epoch seconds)."""
+    assert posting is not None
+    assert posting.t0 is not None
+    assert posting.t1 is not None
+    return posting.amount // (posting.t1 - posting.t0) * max(0, end - posting.t0)
 
 
 def _legs(meter: Meter) -> list[tuple[Account, int, str]]:

@@ -1,4 +1,4 @@
-"""The lives of a deposit and of a dispute about it, and the legal moves in them. Pure."""
+"""The lives of deposits, of disputes about them and of payouts, and the legal moves in them. Pure."""
 
 from __future__ import annotations
 
@@ -61,5 +61,28 @@ DISPUTE = Table[DisputeState](
         DisputeState.WON: set(),
         # The bank gave the money back after all.
         DisputeState.LOST: {DisputeState.WON},
+    },
+)
+
+
+class PayoutState(StrEnum):
+    REQUESTED = "requested"
+    APPROVED = "approved"
+    SENDING = "sending"
+    PAID = "paid"
+    REFUSED = "refused"
+    FAILED = "failed"
+
+
+PAYOUT = Table[PayoutState](
+    "Payout",
+    {
+        PayoutState.REQUESTED: {PayoutState.APPROVED, PayoutState.REFUSED},
+        PayoutState.APPROVED: {PayoutState.SENDING, PayoutState.REFUSED},
+        # The provider was or is being told: only what it says ends this.
+        PayoutState.SENDING: {PayoutState.PAID, PayoutState.FAILED},
+        PayoutState.PAID: set(),
+        PayoutState.REFUSED: set(),
+        PayoutState.FAILED: set(),
     },
 )

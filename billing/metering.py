@@ -23,3 +23,14 @@ def accrued_until(*, now: int, asof: int, runs_out: int | None) -> int:
 def charge(*, rate: int, start: int, end: int) -> int:
     """Return the exact price of [start, end): an integer, additive over adjoining intervals."""
     return rate * (end - start)
+
+
+def warning_level(*, left: int, levels: list[int]) -> int | None:
+    """Return the nearest of the warning times (seconds) within which money ends, None when it lasts longer."""
+    return min((level for level in levels if left <= level), default=None)
+
+
+def fee_of(*, base: int, schedule: list[tuple[int, int]], at: int) -> int:
+    """Return the fee (basis points) at `at`: the last of the schedule that has begun, else the base."""
+    begun = [bps for since, bps in schedule if since <= at]
+    return begun[-1] if begun else base

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from billing.machine import DepositState
-from billing.models import Deposit, Transfer
+from billing.machine import DepositState, PayoutState
+from billing.models import AutoTopUp, Deposit, Payout, Refund, Transfer
 from billing.queries import PlaceDay
-from billing.services import DAYS_AT_MOST, Balance, BillLine, HostBalance, Movement
-from core import clock, money
+from billing.services import DAYS_AT_MOST, Balance, BillLine, HostBalance, Movement, fees_told
+from core import clock, money, secrets
 from core.errors import Invalid
 
 # Digits that fit a bigint.
@@ -144,6 +144,12 @@ KIND_WORDS = {
     "share_back": "Use taken back: the host's share",
     "fee_back": "Use taken back: the platform's fee",
     "refund": "Went back to the payer",
+    "refund_share": "Given back: the host's share",
+    "refund_fee": "Given back: the platform's fee",
+    "credit_share": "Credit for a fault: the host's share",
+    "credit_fee": "Credit for a fault: the platform's fee",
+    "undone": "Given back twice, and taken back once",
+    "adjustment": "A gift of the platform",
     "dispute": "Asked back by the payer's bank",
     "dispute_won": "The bank gave it back",
     "debt_paid": "Paid what was owed",
@@ -154,6 +160,90 @@ KIND_WORDS = {
 def kind_words(kind: str) -> str:
     """Return the kind of a movement in words."""
     return KIND_WORDS.get(kind) or kind.replace("_", " ").capitalize()
+
+
+def fees_out() -> list[dict[str, Any]]:
+    """Return today's fee and the announced ones, in percent; `since` is None for today's."""
+    return [
+        {"since": clock.from_epoch(since) if since else None, "percent": f"{bps / 100:g}"}
+        for since, bps in fees_told()
+    ]
+
+
+def top_up_out(rule: AutoTopUp | None) -> dict[str, Any]:
+    """Return how a wallet fills itself; `note` is what the provider said when it was declined last."""
+    if rule is None:
+        return {"enabled": False}
+    return {
+        "enabled": rule.enabled,
+        "threshold": money.decimal_string(rule.threshold),
+        "amount": money.decimal_string(rule.amount),
+        "month_max": money.decimal_string(rule.month_max),
+        "currency": rule.currency,
+        "failures": rule.failures,
+        "note": rule.note,
+    }
+
+
+REFUND_WORDS = {
+    "refund": "Given back by staff",
+    "credit": "Credit for a fault",
+    "adjustment": "A gift of the platform",
+}
+
+
+def refund_out(refund: Refund) -> dict[str, Any]:
+    """Return what somebody was given back, with why and the evidence."""
+    return {
+        "id": str(refund.pk),
+        "kind": refund.kind,
+        "label": REFUND_WORDS[refund.kind],
+        "amount": money.decimal_string(refund.amount),
+        "currency": refund.currency,
+        "subject_id": str(refund.subject_id) if refund.subject_id else None,
+        "incident": refund.incident,
+        "reason": refund.reason,
+        "borne_by": refund.borne_by,
+        "evidence": refund.evidence,
+        "at": refund.created_at,
+    }
+
+
+PAYOUT_WORDS = {
+    PayoutState.REQUESTED: ("Asked for", "Staff look at it.", "waiting"),
+    PayoutState.APPROVED: ("Approved", "It is sent next.", "waiting"),
+    PayoutState.SENDING: ("On its way", "The bank has it, or is about to.", "waiting"),
+    PayoutState.PAID: ("Paid", "It was sent to your account.", "usable"),
+    PayoutState.REFUSED: ("Not paid", "It is free again.", "neutral"),
+    PayoutState.FAILED: ("Failed", "It was not taken, and is free again.", "failed"),
+}
+
+
+def payout_out(payout: Payout) -> dict[str, Any]:
+    """Return a payout with its state in words; of the account only the last characters."""
+    label, sentence, _ = PAYOUT_WORDS[PayoutState(payout.state)]
+    return {
+        "id": str(payout.pk),
+        "amount": money.decimal_string(payout.amount),
+        "currency": payout.currency,
+        "to": f"…{payout.hint}",
+        "state": payout.state,
+        "label": label,
+        "sentence": f"{sentence} {payout.note}".strip(),
+        "reference": payout.ref,
+        "cancellable": payout.state in {"requested", "approved"},
+        "created_at": payout.created_at,
+        "changed_at": payout.changed_at,
+    }
+
+
+def staff_payout_out(payout: Payout) -> dict[str, Any]:
+    """Return a payout as staff see it: whose, by which way, and to which account."""
+    return payout_out(payout) | {
+        "owner_id": str(payout.owner_id),
+        "provider": payout.provider,
+        "destination": secrets.unseal(payout.destination),
+    }
 
 
 WALLETS = ("wallet",)

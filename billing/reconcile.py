@@ -1,4 +1,4 @@
-"""Make deposits follow what the provider of payments knows of them. No transaction is open while it is asked."""
+"""Make deposits and payouts follow what the providers know of them. No transaction is open while it is asked."""
 
 from __future__ import annotations
 
@@ -10,11 +10,19 @@ from collections.abc import Callable
 from django.conf import settings
 from django.db.models import F
 
+from accounts.actors import Actor
 from billing import services
-from billing.machine import DepositState
-from billing.models import Deposit, DepositQuerySet
-from billing.providers import ProviderAway, ProviderRefuses, provider
-from core import clock
+from billing.machine import DepositState, PayoutState
+from billing.models import AutoTopUp, Deposit, DepositQuerySet, Payout, PayoutQuerySet
+from billing.providers import (
+    PayoutProvider,
+    ProviderAway,
+    ProviderRefuses,
+    SavedMethod,
+    payout_provider,
+    provider,
+)
+from core import clock, secrets
 from core.errors import Unavailable
 
 log = logging.getLogger(__name__)
@@ -51,6 +59,7 @@ def _open(deposit_id: uuid.UUID) -> Deposit:
         currency=found.currency,
         email=found.email,
         back_url=f"{settings.DC.public_url}/deposits/{found.pk}/",
+        remember=found.remember,
     )
     return services.note_checkout(deposit_id=found.pk, ref=checkout.ref, url=checkout.url)
 
@@ -58,7 +67,7 @@ def _open(deposit_id: uuid.UUID) -> Deposit:
 def follow_deposits() -> None:
     """Open checkouts that a dead process left unopened, ask about those nobody tells of, give up the oldest."""
     now = clock.now()
-    waiting = Deposit.objects.filter(provider=settings.DC.payments)
+    waiting = Deposit.objects.filter(provider=settings.DC.payments, auto=False)
     created = waiting.filter(state=DepositState.CREATED.value)
     unopened = created.filter(
         created_at__lt=now - STUCK_AFTER, created_at__gt=now - FORGOTTEN_AFTER
@@ -71,6 +80,103 @@ def follow_deposits() -> None:
     old = (created | pending).filter(created_at__lt=now - GIVE_UP_AFTER)
     for deposit_id in _some(old):
         services.give_up(deposit_id=deposit_id)
+
+
+def send_payouts() -> None:
+    """Send what staff have approved, and find out what became of what was being sent when somebody died.
+
+    A payout that a person has to pay is only moved on: its way is the bank's.
+    """
+    payer = payout_provider()
+    ours = Payout.objects.filter(provider=payer.name)
+    fresh = ours.filter(state=PayoutState.APPROVED.value).order_by("created_at")
+    lost = ours.filter(state=PayoutState.SENDING.value).order_by("changed_at")
+    lost_ids = [] if payer.manual else _some(lost)
+    for payout_id in _some(fresh):
+        if services.begin_sending(payout_id=payout_id) and not payer.manual:
+            _send(payer, payout_id)
+    for payout_id in lost_ids:
+        _find(payer, payout_id)
+
+
+def _send(payer: PayoutProvider, payout_id: uuid.UUID) -> None:
+    """Tell the provider to pay; dying here, or hearing nothing, leaves the payout to be found."""
+    found = Payout.objects.get(pk=payout_id)
+    try:
+        sent = payer.send(
+            payout_id=payout_id,
+            amount=found.amount,
+            currency=found.currency,
+            destination=secrets.unseal(found.destination),
+        )
+    except ProviderRefuses as error:
+        services.note_not_sent(payout_id=payout_id, why=str(error))
+    except ProviderAway as error:
+        log.warning("payout %s: %s", payout_id, error)
+    else:
+        services.note_sent(payout_id=payout_id, ref=sent.ref)
+
+
+def _find(payer: PayoutProvider, payout_id: uuid.UUID) -> None:
+    """Ask whether a payout was sent; if not, send it while the provider still knows its key."""
+    try:
+        sent = payer.find(payout_id=payout_id)
+    except ProviderAway as error:
+        log.warning("payout %s: %s", payout_id, error)
+        return
+    if sent is not None:
+        services.note_sent(payout_id=payout_id, ref=sent.ref)
+    elif Payout.objects.get(pk=payout_id).changed_at > clock.now() - FORGOTTEN_AFTER:
+        _send(payer, payout_id)
+    else:
+        why = "The provider does not know of it. Ask again."
+        services.note_not_sent(payout_id=payout_id, why=why)
+
+
+def top_up() -> None:
+    """Fill the wallets that are to fill themselves, and go on with what somebody who died had begun."""
+    ours = Deposit.objects.filter(
+        provider=settings.DC.payments, auto=True, state=DepositState.CREATED.value
+    )
+    begun = _some(ours.filter(created_at__gt=clock.now() - FORGOTTEN_AFTER))
+    fresh = [services.begin_top_up(rule_id=rule_id) for rule_id in services.due_rules()]
+    for deposit_id in begun + [made.pk for made in fresh if made is not None]:
+        _charge(deposit_id)
+
+
+def _charge(deposit_id: uuid.UUID) -> None:
+    """Charge the saved method for one deposit; dying here leaves it to be charged again by the same key."""
+    found, taker = Deposit.objects.get(pk=deposit_id), provider()
+    rule = AutoTopUp.objects.filter(owner_id=found.owner_id).first()
+    if rule is None:
+        return
+    saved = SavedMethod(rule.customer, rule.method)
+    try:
+        event = taker.charge_saved(
+            deposit_id=found.pk, amount=found.amount, currency=found.currency, saved=saved
+        )
+    except ProviderRefuses as error:
+        services.note_declined(deposit_id=found.pk, why=str(error))
+    except ProviderAway as error:
+        log.warning("top-up %s: %s", found.pk, error)
+    else:
+        if event is not None and services.apply_event(provider=taker.name, event=event):
+            services.note_topped_up(owner_id=found.owner_id)
+
+
+def remembered_method(*, actor: Actor) -> SavedMethod:
+    """Return the method that a person's last remembered checkout was paid with.
+
+    Raises Conflict `method_missing`, Unavailable `payments_away`.
+    """
+    ref = services.remembered_ref(actor=actor)
+    try:
+        saved = provider().saved_method(ref=ref)
+    except ProviderAway as error:
+        raise Unavailable("payments_away", "The payment service does not answer.") from error
+    if saved is None:
+        raise services.no_method()
+    return saved
 
 
 def _ask(deposit_id: uuid.UUID) -> None:
@@ -95,5 +201,5 @@ def _each(step: Callable[[uuid.UUID], object], rows: DepositQuerySet) -> None:
             return
 
 
-def _some(rows: DepositQuerySet) -> list[uuid.UUID]:
+def _some(rows: DepositQuerySet | PayoutQuerySet) -> list[uuid.UUID]:
     return list(rows.values_list("pk", flat=True)[:AT_ONCE])

@@ -18,8 +18,23 @@ def roll_up_meters() -> None:
 
 
 @shared_task
+def top_up_wallets() -> None:
+    reconcile.top_up()
+
+
+@shared_task
+def warn_low_wallets() -> None:
+    services.warn_low_wallets()
+
+
+@shared_task
 def mature_earnings() -> None:
     services.mature_earnings()
+
+
+@shared_task
+def send_payouts() -> None:
+    reconcile.send_payouts()
 
 
 @shared_task

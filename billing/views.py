@@ -13,16 +13,18 @@ from django.views.decorators.http import require_POST
 
 from accounts.services import actor_of_request
 from billing import reconcile, services
-from billing.forms import DepositForm
+from billing.forms import DepositForm, PayoutForm
 from billing.machine import DepositState
 from billing.presenting import (
     DEPOSIT_WORDS,
     balance_out,
     cursor_from,
     deposit_out,
+    fees_out,
     host_balance_out,
     line_out,
     movement_out,
+    payout_out,
     place_day_out,
     transfer_out,
 )
@@ -123,16 +125,37 @@ def webhook(request: HttpRequest, name: str) -> JsonResponse:
 
 @login_required
 def earnings(request: HttpRequest) -> HttpResponse:
-    """What one's machines have earned, line by line."""
+    """What one's machines have earned, line by line, what of it is free, and the way to be paid."""
     actor = actor_of_request(request)
     actor.require("earnings:read")
+    form = PayoutForm(request.POST or None, initial={"idempotency_key": str(new_id())})
+    if request.method == "POST" and form.is_valid():
+        services.request_payout(
+            actor=actor,
+            amount=services.parse_payout(form.cleaned_data["amount"]),
+            destination=form.cleaned_data["destination"],
+            idempotency_key=form.cleaned_data["idempotency_key"],
+        )
+        return redirect("earnings")
     earned = services.earnings_of(owner_id=actor.user_id)
     balance = services.host_balance_of(owner_id=actor.user_id)
     days = services.earned_by_day(owner_id=actor.user_id)
     context = {
         "balance": host_balance_out(balance),
+        "form": form,
+        "fees": fees_out(),
+        "least": money.human_string(services.least_payout()),
+        "payouts": [payout_out(row) for row in services.payouts_of(actor=actor)[:10]],
         "days": [place_day_out(row) for row in days],
         "total": money.decimal_string(earned.total),
         "lines": [line_out(line) for line in earned.lines],
     }
     return render(request, "billing/earnings.html", context)
+
+
+@login_required
+@require_POST
+def cancel_payout(request: HttpRequest, payout_id: uuid.UUID) -> HttpResponse:
+    """Take a payout back that is not on its way."""
+    services.cancel_payout(actor=actor_of_request(request), payout_id=payout_id)
+    return redirect("earnings")

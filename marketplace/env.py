@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 import sys
 from email.utils import parseaddr
@@ -99,6 +100,9 @@ class Environment(BaseSettings):
     stripe_secret_key: SecretStr = SecretStr("")
     stripe_webhook_secret: SecretStr = SecretStr("")
     stripe_api_base: str = ""
+    # Who pays hosts; `bank` is a person who writes the reference down.
+    payouts: Literal["fake", "bank", "stripe"] = "fake"
+    payout_minimum: int = Field(20, ge=1)
     currency: str = "USD"
     # Who writes the invoices; lines of the address with | between. Production insists on its own.
     seller_name: str = ""
@@ -108,6 +112,10 @@ class Environment(BaseSettings):
     # The value added tax that is in the prices, in percent by the buyer's country: DE=19,NO=25.
     vat_rates: str = ""
     fee_bps: int = Field(1000, ge=0, le=10_000)
+    # Later fees, each from midnight UTC of its day on: (epoch second, basis points).
+    fee_schedule: Annotated[list[tuple[int, int]], NoDecode] = []
+    # Before a wallet runs out its owner is warned this many seconds ahead.
+    low_balance_seconds: Annotated[list[int], NoDecode] = [86_400, 21_600, 3600]
     # How old earnings are before they can be paid out: paid with money from a card, and with other money.
     maturity_card_seconds: int = Field(7 * 86_400, ge=0)
     maturity_other_seconds: int = Field(86_400, ge=0)
@@ -142,6 +150,21 @@ class Environment(BaseSettings):
     @classmethod
     def _split(cls, value: object) -> object:
         return [part for part in value.split(",") if part] if isinstance(value, str) else value
+
+    @field_validator("fee_schedule", mode="before")
+    @classmethod
+    def _read_fees(cls, value: object) -> object:
+        return read_fees(value) if isinstance(value, str) else value
+
+    @field_validator("low_balance_seconds", mode="before")
+    @classmethod
+    def _read_warnings(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        parts = [part.strip() for part in value.split(",") if part.strip()]
+        if not all(part.isdigit() and 0 < int(part) <= 30 * 86_400 for part in parts):
+            raise ValueError("seconds with commas between look like 86400,21600,3600")
+        return [int(part) for part in parts]
 
     @field_validator("field_keys")
     @classmethod
@@ -209,6 +232,8 @@ class Environment(BaseSettings):
 
     @model_validator(mode="after")
     def _stripe_has_its_keys(self) -> Self:
+        if self.payouts == "stripe" and not self.stripe_secret_key.get_secret_value():
+            raise ValueError("DC_STRIPE_SECRET_KEY is needed with DC_PAYOUTS=stripe")
         keys = (self.stripe_secret_key, self.stripe_webhook_secret)
         if self.payments == "stripe" and not all(key.get_secret_value() for key in keys):
             raise ValueError(
@@ -228,6 +253,8 @@ class Environment(BaseSettings):
             raise ValueError("DC_PAYMENTS=fake gives money away; production needs stripe")
         if self.mail != "smtp":
             raise ValueError("DC_MAIL must be smtp in production, or nobody gets any mail")
+        if self.payouts == "fake":
+            raise ValueError("DC_PAYOUTS=fake pays nobody; production needs bank or stripe")
         if "*" in self.allowed_hosts:
             raise ValueError("DC_ALLOWED_HOSTS must name the hosts in production")
         return self
@@ -264,6 +291,23 @@ class Environment(BaseSettings):
             "HOST": query.get("host", [url.hostname or ""])[0],
             "PORT": query.get("port", [str(url.port or "")])[0],
         }
+
+
+def read_fees(text: str) -> list[tuple[int, int]]:
+    """Return the schedule `2027-01-01:800,2028-01-01:1200` as (epoch second, basis points), oldest first."""
+    found: list[tuple[int, int]] = []
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        day, _, bps = part.partition(":")
+        try:
+            since = int(dt.datetime.fromisoformat(f"{day}T00:00:00+00:00").timestamp())
+        except ValueError as error:
+            raise ValueError(f"{part} is not like 2027-01-01:800") from error
+        if not (bps.isascii() and bps.isdigit() and int(bps) <= 10_000):
+            raise ValueError(f"{part}: a fee is 0 to 10000 hundredths of a percent")
+        if found and since <= found[-1][0]:
+            raise ValueError(f"{part}: each day comes after the one before")
+        found.append((since, int(bps)))
+    return found
 
 
 def load() -> Environment:

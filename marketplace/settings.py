@@ -19,7 +19,6 @@ CSRF_TRUSTED_ORIGINS = [DC.public_url]
 ROOT_URLCONF = "marketplace.urls"
 ASGI_APPLICATION = "marketplace.asgi.application"
 CURRENCY = DC.currency
-FEE_BPS = DC.fee_bps
 
 INSTALLED_APPS = [
     "daphne",

@@ -43,7 +43,7 @@ class Migration(migrations.Migration):
             name='Account',
             fields=[
                 ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('kind', models.CharField(choices=[('wallet', 'wallet'), ('host', 'host'), ('host_free', 'host_free'), ('host_debt', 'host_debt'), ('platform', 'platform'), ('gateway', 'gateway'), ('receivable', 'receivable')], max_length=12)),
+                ('kind', models.CharField(choices=[('wallet', 'wallet'), ('host', 'host'), ('host_free', 'host_free'), ('host_debt', 'host_debt'), ('platform', 'platform'), ('gateway', 'gateway'), ('payout', 'payout'), ('receivable', 'receivable')], max_length=12)),
                 ('owner_id', models.UUIDField(blank=True, null=True)),
                 ('currency', models.CharField(max_length=6)),
                 ('floor', models.BigIntegerField(blank=True, null=True)),
@@ -52,11 +52,34 @@ class Migration(migrations.Migration):
                 ('burn', models.BigIntegerField(default=0)),
                 ('asof', models.BigIntegerField(default=0)),
                 ('runs_out', models.BigIntegerField(blank=True, null=True)),
+                ('warned', models.BigIntegerField(blank=True, null=True)),
                 ('frozen', models.BooleanField(default=False)),
             ],
             options={
                 'indexes': [models.Index(condition=models.Q(('runs_out', None), _negated=True), fields=['runs_out'], name='account_runs_out')],
                 'constraints': [models.UniqueConstraint(fields=('kind', 'owner_id', 'currency'), name='account_once_per_owner', nulls_distinct=False), models.CheckConstraint(condition=models.Q(('floor', None), ('balance__gte', models.F('floor')), _connector='OR'), name='account_not_below_floor'), models.CheckConstraint(condition=models.Q(('held__gte', 0)), name='account_held_not_negative'), models.CheckConstraint(condition=models.Q(('held', 0), ('balance__gte', models.F('held')), _connector='OR'), name='account_held_is_there'), models.CheckConstraint(condition=models.Q(models.Q(('burn', 0), ('runs_out', None)), models.Q(('burn__gt', 0), ('runs_out__isnull', False)), _connector='OR'), name='account_runs_out_when_burning')],
+            },
+        ),
+        migrations.CreateModel(
+            name='AutoTopUp',
+            fields=[
+                ('id', models.UUIDField(default=core.ids.new_id, editable=False, primary_key=True, serialize=False)),
+                ('owner_id', models.UUIDField(unique=True)),
+                ('enabled', models.BooleanField(default=True)),
+                ('threshold', models.BigIntegerField()),
+                ('amount', models.BigIntegerField()),
+                ('month_max', models.BigIntegerField()),
+                ('currency', models.CharField(max_length=6)),
+                ('provider', models.CharField(max_length=10)),
+                ('customer', models.CharField(max_length=200)),
+                ('method', models.CharField(max_length=200)),
+                ('since', models.DateTimeField()),
+                ('failures', models.PositiveIntegerField(default=0)),
+                ('next_at', models.DateTimeField()),
+                ('note', models.CharField(blank=True, default='', max_length=200)),
+            ],
+            options={
+                'constraints': [models.CheckConstraint(condition=models.Q(('amount__gt', 0), ('month_max__gte', models.F('amount')), ('threshold__gte', 0)), name='top_up_amounts_sane')],
             },
         ),
         migrations.CreateModel(
@@ -69,6 +92,8 @@ class Migration(migrations.Migration):
                 ('currency', models.CharField(max_length=6)),
                 ('refunded', models.BigIntegerField(default=0)),
                 ('provider', models.CharField(max_length=10)),
+                ('auto', models.BooleanField(default=False)),
+                ('remember', models.BooleanField(default=False)),
                 ('ref', models.CharField(blank=True, default='', max_length=200)),
                 ('payment', models.CharField(blank=True, db_index=True, default='', max_length=200)),
                 ('url', models.CharField(blank=True, default='', max_length=2000)),
@@ -78,7 +103,7 @@ class Migration(migrations.Migration):
                 ('asked_at', models.DateTimeField(blank=True, null=True)),
             ],
             options={
-                'constraints': [models.CheckConstraint(condition=models.Q(('amount__gt', 0)), name='deposit_amount_positive'), models.CheckConstraint(condition=models.Q(('refunded__gte', 0), ('refunded__lte', models.F('amount'))), name='deposit_refund_fits'), models.CheckConstraint(condition=models.Q(('state__in', ['created', 'pending', 'succeeded', 'failed', 'expired', 'refunded', 'disputed', 'lost'])), name='deposit_state_known')],
+                'constraints': [models.CheckConstraint(condition=models.Q(('amount__gt', 0)), name='deposit_amount_positive'), models.UniqueConstraint(condition=models.Q(('auto', True), ('state__in', ['created', 'pending'])), fields=('owner_id',), name='deposit_auto_one_in_flight'), models.CheckConstraint(condition=models.Q(('refunded__gte', 0), ('refunded__lte', models.F('amount'))), name='deposit_refund_fits'), models.CheckConstraint(condition=models.Q(('state__in', ['created', 'pending', 'succeeded', 'failed', 'expired', 'refunded', 'disputed', 'lost'])), name='deposit_state_known')],
             },
         ),
         migrations.CreateModel(
@@ -159,6 +184,46 @@ class Migration(migrations.Migration):
             ],
             options={
                 'constraints': [models.UniqueConstraint(fields=('provider', 'event_id'), name='payment_event_once')],
+            },
+        ),
+        migrations.CreateModel(
+            name='Payout',
+            fields=[
+                ('id', models.UUIDField(default=core.ids.new_id, editable=False, primary_key=True, serialize=False)),
+                ('owner_id', models.UUIDField(db_index=True)),
+                ('amount', models.BigIntegerField()),
+                ('currency', models.CharField(max_length=6)),
+                ('provider', models.CharField(max_length=10)),
+                ('destination', models.CharField(max_length=1000)),
+                ('hint', models.CharField(max_length=8)),
+                ('ref', models.CharField(blank=True, default='', max_length=200)),
+                ('note', models.CharField(blank=True, default='', max_length=400)),
+                ('state', models.CharField(choices=[('requested', 'requested'), ('approved', 'approved'), ('sending', 'sending'), ('paid', 'paid'), ('refused', 'refused'), ('failed', 'failed')], max_length=10)),
+                ('created_at', models.DateTimeField()),
+                ('changed_at', models.DateTimeField()),
+            ],
+            options={
+                'indexes': [models.Index(condition=models.Q(('state__in', ['requested', 'approved', 'sending'])), fields=['state'], name='payout_open')],
+                'constraints': [models.CheckConstraint(condition=models.Q(('amount__gt', 0)), name='payout_amount_positive'), models.CheckConstraint(condition=models.Q(('state__in', ['requested', 'approved', 'sending', 'paid', 'refused', 'failed'])), name='payout_state_known')],
+            },
+        ),
+        migrations.CreateModel(
+            name='Refund',
+            fields=[
+                ('id', models.UUIDField(default=core.ids.new_id, editable=False, primary_key=True, serialize=False)),
+                ('kind', models.CharField(choices=[('refund', 'refund'), ('credit', 'credit'), ('adjustment', 'adjustment')], max_length=10)),
+                ('borne_by', models.CharField(choices=[('host', 'host'), ('platform', 'platform')], max_length=8)),
+                ('owner_id', models.UUIDField(db_index=True)),
+                ('subject_id', models.UUIDField(blank=True, db_index=True, null=True)),
+                ('incident', models.CharField(blank=True, default='', max_length=80)),
+                ('amount', models.BigIntegerField()),
+                ('currency', models.CharField(max_length=6)),
+                ('reason', models.CharField(max_length=400)),
+                ('evidence', models.JSONField(default=dict)),
+                ('created_at', models.DateTimeField()),
+            ],
+            options={
+                'constraints': [models.CheckConstraint(condition=models.Q(('amount__gt', 0)), name='refund_amount_positive'), models.CheckConstraint(condition=models.Q(('kind', 'adjustment'), ('subject_id__isnull', False), _connector='XOR'), name='refund_has_its_subject'), models.UniqueConstraint(condition=models.Q(('kind', 'credit')), fields=('subject_id', 'incident'), name='refund_once_per_incident')],
             },
         ),
         migrations.CreateModel(
@@ -278,7 +343,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name='transfer',
-            constraint=models.CheckConstraint(condition=models.Q(('kind__in', ['share_back', 'fee_back']), ('reverses', None), _connector='XOR'), name='transfer_back_names_original'),
+            constraint=models.CheckConstraint(condition=models.Q(('kind__in', ['share_back', 'fee_back', 'refund_share', 'refund_fee', 'credit_share', 'credit_fee', 'undone']), ('reverses', None), _connector='XOR'), name='transfer_back_names_original'),
         ),
         migrations.AddConstraint(
             model_name='transfer',

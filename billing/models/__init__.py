@@ -16,11 +16,16 @@ from billing.models.payments import (
     Dispute,
     PaymentEvent,
 )
+from billing.models.payouts import Payout, PayoutQuerySet
+from billing.models.refunds import Bearer, Refund, RefundKind
+from billing.models.topups import AutoTopUp
 
 __all__ = [
     "Account",
     "AccountKind",
     "AccountQuerySet",
+    "AutoTopUp",
+    "Bearer",
     "BillingDetails",
     "Deposit",
     "DepositQuerySet",
@@ -33,6 +38,10 @@ __all__ = [
     "NumberSeries",
     "Paper",
     "PaymentEvent",
+    "Payout",
+    "PayoutQuerySet",
+    "Refund",
+    "RefundKind",
     "Side",
     "Transfer",
 ]

@@ -21,8 +21,16 @@ class AccountKind(StrEnum):
     HOST_DEBT = "host_debt"
     PLATFORM = "platform"
     GATEWAY = "gateway"
+    # On its way out of the house: taken from what is free, not yet told to have arrived.
+    PAYOUT = "payout"
     # What a person owes: money that went back to a card after it had been spent.
     RECEIVABLE = "receivable"
+
+
+# What names the posting that it gives back; `undone` names a refund whose posting was itself reversed.
+GIVEN_BACK = [
+    "share_back", "fee_back", "refund_share", "refund_fee", "credit_share", "credit_fee", "undone",
+]  # fmt: skip
 
 
 class AccountQuerySet(models.QuerySet["Account"]):
@@ -49,6 +57,8 @@ class Account(models.Model):
     burn = models.BigIntegerField(default=0)
     asof = models.BigIntegerField(default=0)
     runs_out = models.BigIntegerField(null=True, blank=True)
+    # The last warning before it runs out: within so many seconds. NULL: none that still holds.
+    warned = models.BigIntegerField(null=True, blank=True)
     # Nothing new may be spent: a payment is disputed, or something is owed.
     frozen = models.BooleanField(default=False)
 
@@ -184,7 +194,7 @@ class Transfer(models.Model):
                 fields=["idem"], condition=~Q(idem=None), name="transfer_idem_once"
             ),
             models.CheckConstraint(
-                condition=Q(kind__in=["share_back", "fee_back"]) ^ Q(reverses=None),
+                condition=Q(kind__in=GIVEN_BACK) ^ Q(reverses=None),
                 name="transfer_back_names_original",
             ),
             # No second of a meter can be billed twice, whatever the workers do.

@@ -33,6 +33,10 @@ class Deposit(models.Model):
     # How much of it went back to the payer, in all.
     refunded = models.BigIntegerField(default=0)
     provider = models.CharField(max_length=10)
+    # Charged by the platform from a saved method, without its owner being there.
+    auto = models.BooleanField(default=False)
+    # Whether the payer lets the method be used again.
+    remember = models.BooleanField(default=False)
     # The checkout at the provider, and the payment that came of it: disputes name only the latter.
     ref = models.CharField(max_length=200, blank=True, default="")
     payment = models.CharField(max_length=200, blank=True, default="", db_index=True)
@@ -48,6 +52,12 @@ class Deposit(models.Model):
     class Meta:
         constraints = [
             models.CheckConstraint(condition=Q(amount__gt=0), name="deposit_amount_positive"),
+            # A wallet fills itself once at a time.
+            models.UniqueConstraint(
+                fields=["owner_id"],
+                condition=Q(auto=True, state__in=["created", "pending"]),
+                name="deposit_auto_one_in_flight",
+            ),
             models.CheckConstraint(
                 condition=Q(refunded__gte=0, refunded__lte=F("amount")), name="deposit_refund_fits"
             ),

@@ -1,4 +1,4 @@
-"""Where money comes from. A provider opens a checkout and tells later, in its own signed words, what came of it.
+"""Where money comes from and goes to. A provider opens a checkout and tells later, signed, what came of it.
 
 `provider()` is the one that the settings name; `fake` pretends, and production refuses to start with it.
 """
@@ -11,22 +11,30 @@ from billing.providers.base import (
     Checkout,
     Forged,
     Kind,
+    PayoutProvider,
     Provider,
     ProviderAway,
     ProviderEvent,
     ProviderRefuses,
+    SavedMethod,
+    Sent,
 )
 from billing.providers.fake import FakeProvider
+from billing.providers.payouts import BankPayouts, FakePayouts, StripePayouts
 from billing.providers.stripe_ import StripeProvider
 
 __all__ = [
     "Checkout",
     "Forged",
     "Kind",
+    "PayoutProvider",
     "Provider",
     "ProviderAway",
     "ProviderEvent",
     "ProviderRefuses",
+    "SavedMethod",
+    "Sent",
+    "payout_provider",
     "provider",
 ]
 
@@ -41,3 +49,14 @@ def provider() -> Provider:
             api_base=env.stripe_api_base or None,
         )
     return FakeProvider(signing_key=env.secret_key.get_secret_value())
+
+
+def payout_provider() -> PayoutProvider:
+    """Return the way of paying hosts that the settings name."""
+    env = settings.DC
+    if env.payouts == "stripe":
+        return StripePayouts(
+            secret_key=env.stripe_secret_key.get_secret_value(),
+            api_base=env.stripe_api_base or None,
+        )
+    return BankPayouts() if env.payouts == "bank" else FakePayouts()

@@ -64,15 +64,67 @@ class ProviderEvent:
     ignored: str = "ignored"
 
 
+@dataclass(frozen=True)
+class SavedMethod:
+    """A payment method that may be charged again, as the provider calls it and its payer."""
+
+    customer: str
+    method: str
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A payout as the provider knows it."""
+
+    ref: str
+
+
+class PayoutProvider(Protocol):
+    """One way to pay hosts. `manual`: a person does it, and says so."""
+
+    name: str
+    manual: bool
+
+    def check_destination(self, given: str) -> bool:
+        """Say whether this can be where money goes to; asks nobody."""
+
+    def send(self, *, payout_id: uuid.UUID, amount: int, currency: str, destination: str) -> Sent:
+        """Pay; asked twice, once. Blocks. Raises ProviderAway (ask again), ProviderRefuses (never)."""
+
+    def find(self, *, payout_id: uuid.UUID) -> Sent | None:
+        """Return a payout that was sent, None when there is none. Blocks. Raises ProviderAway."""
+
+
 class Provider(Protocol):
     """One way to pay."""
 
     name: str
 
     def open_checkout(
-        self, *, deposit_id: uuid.UUID, amount: int, currency: str, email: str, back_url: str
+        self,
+        *,
+        deposit_id: uuid.UUID,
+        amount: int,
+        currency: str,
+        email: str,
+        back_url: str,
+        remember: bool = False,
     ) -> Checkout:
-        """Return the checkout of a deposit; asked twice, the same one. Blocks. Raises ProviderAway."""
+        """Return the checkout of a deposit; asked twice, the same one. Blocks. Raises ProviderAway.
+
+        `remember`: the payer lets the method be charged again.
+        """
+
+    def saved_method(self, *, ref: str) -> SavedMethod | None:
+        """Return what a paid checkout may be charged again by. Blocks. Raises ProviderAway."""
+
+    def charge_saved(
+        self, *, deposit_id: uuid.UUID, amount: int, currency: str, saved: SavedMethod
+    ) -> ProviderEvent | None:
+        """Charge it for a deposit; asked twice, once; None while it is not known. Blocks.
+
+        Raises ProviderAway (ask again), ProviderRefuses (it was declined).
+        """
 
     def read_event(self, *, body: bytes, signature: str) -> ProviderEvent:
         """Return what a webhook says. Raises Forged."""

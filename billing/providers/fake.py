@@ -7,7 +7,14 @@ import hmac
 import json
 import uuid
 
-from billing.providers.base import Checkout, Forged, Kind, ProviderEvent
+from billing.providers.base import (
+    Checkout,
+    Forged,
+    Kind,
+    ProviderEvent,
+    ProviderRefuses,
+    SavedMethod,
+)
 
 
 class FakeProvider:
@@ -19,7 +26,14 @@ class FakeProvider:
         self._key = f"fake-payments:{signing_key}".encode()
 
     def open_checkout(
-        self, *, deposit_id: uuid.UUID, amount: int, currency: str, email: str, back_url: str
+        self,
+        *,
+        deposit_id: uuid.UUID,
+        amount: int,
+        currency: str,
+        email: str,
+        back_url: str,
+        remember: bool = False,
     ) -> Checkout:
         """Return our own page."""
         return Checkout(ref=f"fake-{deposit_id}", url=f"{back_url}fake/")
@@ -52,6 +66,19 @@ class FakeProvider:
             currency=event["currency"],
             payment=f"fake-payment-{event['deposit_id']}",
         )
+
+    def saved_method(self, *, ref: str) -> SavedMethod | None:
+        """Pretend to have a card."""
+        return SavedMethod("fake-customer", "fake-card")
+
+    def charge_saved(
+        self, *, deposit_id: uuid.UUID, amount: int, currency: str, saved: SavedMethod
+    ) -> ProviderEvent | None:
+        """Pretend to charge the card; one that is called `declined` is."""
+        if saved.method == "declined":
+            raise ProviderRefuses("The card was declined.")
+        body = self.paid(deposit_id=deposit_id, amount=amount, currency=currency)
+        return self.read_event(body=body, signature=self.sign(body))
 
     def ask(self, *, ref: str) -> ProviderEvent | None:
         """Know nothing: whoever pays here has told already."""

@@ -22,6 +22,7 @@ from billing.providers.base import (
     ProviderAway,
     ProviderEvent,
     ProviderRefuses,
+    SavedMethod,
 )
 
 NANO_PER_CENT = 10_000_000
@@ -55,19 +56,20 @@ class StripeProvider:
     name = "stripe"
 
     def __init__(self, *, secret_key: str, webhook_secret: str, api_base: str | None) -> None:
-        addresses: Any = {"api": api_base} if api_base else {}
-        self._client = stripe.StripeClient(
-            secret_key,
-            base_addresses=addresses,
-            max_network_retries=2,
-            http_client=stripe.HTTPXClient(timeout=TIMEOUT_SECONDS, allow_sync_methods=True),
-        )
+        self._client = client_of(secret_key, api_base)
         self._webhook_secret = webhook_secret
         # Whether real cards are charged; None when the key does not say.
         self._live = {"live": True, "test": False}.get(secret_key.partition("_")[2][:4])
 
     def open_checkout(
-        self, *, deposit_id: uuid.UUID, amount: int, currency: str, email: str, back_url: str
+        self,
+        *,
+        deposit_id: uuid.UUID,
+        amount: int,
+        currency: str,
+        email: str,
+        back_url: str,
+        remember: bool = False,
     ) -> Checkout:
         """Return the Checkout session of a deposit; the same id gives the same session."""
         metadata = {"deposit_id": str(deposit_id)}
@@ -86,8 +88,11 @@ class StripeProvider:
             "success_url": back_url,
             "cancel_url": back_url,
         }
+        if remember:
+            params["customer_creation"] = "always"
+            params["payment_intent_data"]["setup_future_usage"] = "off_session"
         options: Any = {"idempotency_key": f"deposit-{deposit_id}"}
-        with _plain_errors():
+        with plain_errors():
             session = self._client.v1.checkout.sessions.create(params, options)
         return Checkout(ref=session.id, url=session.url or "")
 
@@ -106,7 +111,7 @@ class StripeProvider:
 
     def ask(self, *, ref: str) -> ProviderEvent | None:
         """Return what has come of a Checkout session, None while it is open. Raises ProviderAway."""
-        with _plain_errors():
+        with plain_errors():
             session = self._client.v1.checkout.sessions.retrieve(ref).to_dict()
         if session["payment_status"] == "paid":
             kind = Kind.PAID
@@ -115,6 +120,37 @@ class StripeProvider:
         else:
             return None
         return _event(f"asked:{ref}:{kind}", kind, session, "amount_total", "asked")
+
+    def saved_method(self, *, ref: str) -> SavedMethod | None:
+        """Return the payer and the method of a Checkout session that was remembered."""
+        expand: Any = {"expand": ["payment_intent"]}
+        with plain_errors():
+            session = self._client.v1.checkout.sessions.retrieve(ref, expand).to_dict()
+        intent = session.get("payment_intent") or {}
+        method = intent.get("payment_method") if isinstance(intent, dict) else None
+        customer = session.get("customer")
+        return SavedMethod(str(customer), str(method)) if customer and method else None
+
+    def charge_saved(
+        self, *, deposit_id: uuid.UUID, amount: int, currency: str, saved: SavedMethod
+    ) -> ProviderEvent | None:
+        """Charge a saved method off-session; a webhook may tell the same, before or after."""
+        params: Any = {
+            "amount": amount // NANO_PER_CENT,
+            "currency": currency.lower(),
+            "customer": saved.customer,
+            "payment_method": saved.method,
+            "off_session": True,
+            "confirm": True,
+            "metadata": {"deposit_id": str(deposit_id)},
+        }
+        options: Any = {"idempotency_key": f"deposit-{deposit_id}"}
+        with plain_errors():
+            intent = self._client.v1.payment_intents.create(params, options).to_dict()
+        if intent.get("status") != "succeeded":
+            return None
+        name = f"charged:{intent['id']}"
+        return _event(name, Kind.PAID, intent, "amount_received", "charged")
 
     def _read(self, event: dict[str, Any]) -> ProviderEvent:
         name, ignored = event["type"], self._why_not(event)
@@ -146,8 +182,19 @@ class StripeProvider:
         return ""
 
 
+def client_of(secret_key: str, api_base: str | None) -> stripe.StripeClient:
+    """Return Stripe's client with our limits; `api_base` is another address of its API."""
+    addresses: Any = {"api": api_base} if api_base else {}
+    return stripe.StripeClient(
+        secret_key,
+        base_addresses=addresses,
+        max_network_retries=2,
+        http_client=stripe.HTTPXClient(timeout=TIMEOUT_SECONDS, allow_sync_methods=True),
+    )
+
+
 @contextmanager
-def _plain_errors() -> Iterator[None]:
+def plain_errors() -> Iterator[None]:
     """Say a failure of Stripe's library in the words that every provider uses."""
     try:
         yield

@@ -1,6 +1,7 @@
 """What is asked of the books: sums, and whether they are right."""
 
 from billing.queries.books import problems
+from billing.queries.giving import Standing, standing
 from billing.queries.hosts import PlaceDay, earned_by_day, owed_by_hosts, ripening, young_of
 from billing.queries.invoices import GivenBack, Used, given_back_in, used_in
 from billing.queries.months import (
@@ -17,6 +18,7 @@ __all__ = [
     "GivenBack",
     "Moved",
     "PlaceDay",
+    "Standing",
     "Used",
     "Window",
     "disputed_earnings",
@@ -31,6 +33,7 @@ __all__ = [
     "problems",
     "ripening",
     "somebody_is_exhausted",
+    "standing",
     "used_in",
     "young_of",
 ]

@@ -76,6 +76,50 @@ CHECKS = {
             AND t.kind IN ('share', 'cover', 'host_owed')
             AND (t.kind <> 'share' OR t.created_at <= to_timestamp(m.until))) e ON true
         WHERE m.free > COALESCE(e.earned, 0)""",
+    "top-ups of {0}: {1} in flight or {2} nano-units in a month, at most one and {3}": """
+        SELECT d.owner_id, COUNT(*) FILTER (WHERE d.state IN ('created', 'pending')),
+               SUM(d.amount) FILTER (WHERE d.state IN ('succeeded', 'refunded', 'disputed', 'lost')),
+               MAX(r.month_max)
+        FROM billing_deposit d JOIN billing_autotopup r ON r.owner_id = d.owner_id
+        WHERE d.auto AND d.created_at >= r.since
+        GROUP BY d.owner_id, date_trunc('month', d.created_at AT TIME ZONE 'UTC')
+        HAVING COUNT(*) FILTER (WHERE d.state IN ('created', 'pending')) > 1
+            OR SUM(d.amount) FILTER (WHERE d.state IN ('succeeded', 'refunded', 'disputed', 'lost'))
+               > MAX(r.month_max)""",
+    "refund {0}: {1} nano-units, its legs say {2}": """
+        SELECT r.id, r.amount, COALESCE(SUM(t.amount), 0) FROM billing_refund r
+        LEFT JOIN billing_transfer t ON t.group_id = r.id AND t.meter_id IS NULL
+             AND t.kind NOT IN ('cover', 'host_owed')
+        GROUP BY r.id HAVING r.amount <> COALESCE(SUM(t.amount), 0)""",
+    "transfer {0}: {1} nano-units of it stand, {2} were given back": """
+        SELECT o.id, o.amount / (o.t1 - o.t0) * GREATEST(0, LEAST(o.t1, m.settled) - o.t0), g.given
+        FROM (
+            SELECT b.reverses_id, SUM(b.amount - COALESCE(u.amount, 0)) AS given
+            FROM billing_transfer b LEFT JOIN LATERAL (
+                SELECT SUM(u.amount) AS amount FROM billing_transfer u WHERE u.reverses_id = b.id) u ON true
+            WHERE b.reverses_id IS NOT NULL AND b.meter_id IS NULL AND b.kind <> 'undone'
+            GROUP BY b.reverses_id) g
+        JOIN billing_transfer o ON o.id = g.reverses_id JOIN billing_meter m ON m.id = o.meter_id
+        WHERE g.given > o.amount / (o.t1 - o.t0) * GREATEST(0, LEAST(o.t1, m.settled) - o.t0) OR g.given < 0""",
+    "payout {0}: {1} of {2} nano-units; taken, returned and sent were {3}": """
+        SELECT p.id, p.state, p.amount, ARRAY[x.taken, x.returned, x.sent] FROM billing_payout p
+        CROSS JOIN LATERAL (
+            SELECT COALESCE(SUM(t.amount) FILTER (WHERE t.kind = 'payout'), 0) AS taken,
+                   COALESCE(SUM(t.amount) FILTER (WHERE t.kind = 'payout_back'), 0) AS returned,
+                   COALESCE(SUM(t.amount) FILTER (WHERE t.kind = 'payout_sent'), 0) AS sent
+            FROM billing_transfer t WHERE t.group_id = p.id AND t.meter_id IS NULL) x
+        WHERE (x.taken, x.returned, x.sent) <> (p.amount,
+            CASE WHEN p.state IN ('refused', 'failed') THEN p.amount ELSE 0 END,
+            CASE WHEN p.state = 'paid' THEN p.amount ELSE 0 END)""",
+    "payouts: account {0} has {1} nano-units, {2} are on their way": """
+        SELECT a.id, x.has, o.open FROM billing_account a
+        CROSS JOIN LATERAL (
+            SELECT COALESCE(SUM(CASE WHEN t.dst_id = a.id THEN t.amount ELSE -t.amount END), 0) AS has
+            FROM billing_transfer t WHERE t.src_id = a.id OR t.dst_id = a.id) x
+        CROSS JOIN LATERAL (
+            SELECT COALESCE(SUM(p.amount), 0) AS open FROM billing_payout p
+            WHERE p.currency = a.currency AND p.state IN ('requested', 'approved', 'sending')) o
+        WHERE a.kind = 'payout' AND x.has <> o.open""",
     "debt of host {0}: {1} nano-units were paid, {2} were owed": """
         SELECT a.owner_id, o.paid, o.owed FROM billing_account a
         CROSS JOIN LATERAL (

@@ -35,11 +35,17 @@ def parse_deposit(given: object) -> int:
 
 @transaction.atomic
 def request_deposit(
-    *, actor: Actor, amount: int, idempotency_key: str, currency: str | None = None
+    *,
+    actor: Actor,
+    amount: int,
+    idempotency_key: str,
+    currency: str | None = None,
+    remember: bool = False,
 ) -> Deposit:
     """Write down that somebody wants to pay `amount` (nano-units, whole cents); no money has moved.
 
-    The same key gives the same deposit. Raises Invalid `amount_range`, `currency_not_sold`.
+    `remember`: the payer lets the method be charged again, by a wallet that fills itself. The same key gives
+    the same deposit. Raises Invalid `amount_range`, `currency_not_sold`.
     """
     actor.require("wallet:deposit")
     if currency not in (None, settings.CURRENCY):
@@ -60,6 +66,7 @@ def request_deposit(
         amount=amount,
         currency=settings.CURRENCY,
         provider=settings.DC.payments,
+        remember=remember,
         state=DepositState.CREATED.value,
         created_at=now,
         changed_at=now,

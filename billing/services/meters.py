@@ -13,6 +13,7 @@ from audit import services as audit
 from billing import ledger, queries
 from billing.events import WalletExhausted
 from billing.models import Account, AccountKind, AccountQuerySet, Meter
+from billing.services.fees import fee_at
 from billing.services.wallets import announce, release_locked, wallet_of
 from core import clock, money, outbox
 
@@ -25,14 +26,15 @@ def open_meter(
     owner_id: uuid.UUID,
     payee_id: uuid.UUID,
     rate: int,
-    fee_bps: int,
     subject_id: uuid.UUID,
+    fee_bps: int | None = None,
     place_id: uuid.UUID | None = None,
     at: int | None = None,
     release_hold_id: uuid.UUID | None = None,
 ) -> Meter:
     """Start to bill `rate` from `at` (now); the hold is released in the same transaction.
 
+    The fee is that of the schedule at `at` (`fee_bps`: another), and stays that of this meter for ever.
     Seconds from `at` on that the wallet has posted already for its other meters are posted at once.
     """
     payee = ledger.account_of(AccountKind.HOST, payee_id, settings.CURRENCY)
@@ -42,7 +44,7 @@ def open_meter(
     ledger.settle(wallet, until=at)
     if release_hold_id is not None:
         release_locked(actor, wallet, release_hold_id)
-    payee_rate, _fee = money.split_fee(rate, fee_bps)
+    payee_rate, _fee = money.split_fee(rate, fee_at(at) if fee_bps is None else fee_bps)
     meter = Meter(
         kind=kind,
         subject_id=subject_id,

@@ -37,7 +37,7 @@ def use(
         place_id=place_id,
         at=now - 1000,
     )
-    return services.close_meter(actor=SYSTEM, meter_id=meter.pk)
+    return services.close_meter(actor=SYSTEM, meter_id=meter.pk, at=now)
 
 
 def have(host: Actor) -> tuple[int, int, int]:

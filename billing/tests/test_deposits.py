@@ -261,7 +261,7 @@ def test_djangos_check_refuses_pretended_payments_in_production(
 def test_production_refuses_pretended_payments_and_stripe_without_keys() -> None:
     safe = settings.DC.model_dump() | {
         "mode": "production", "public_url": "https://x.example", "gateway_url": "wss://x.example",
-        "mail": "smtp", "smtp_host": "mail.internal",
+        "payouts": "bank", "mail": "smtp", "smtp_host": "mail.internal",
     }  # fmt: skip
     with pytest.raises(ValidationError, match="gives money away"):
         Environment(**safe)

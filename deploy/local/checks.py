@@ -21,6 +21,7 @@ SCHEMAS = {
     "docs/states.md": (*MANAGE, "state_diagrams", "--file"),
     "docs/reasons.md": (*MANAGE, "reason_catalogue", "--file"),
     "docs/notifications.md": (*MANAGE, "notice_catalogue", "--file"),
+    "docs/credits.md": (*MANAGE, "credit_rules", "--file"),
     "docs/offer-fields.md": (*MANAGE, "offer_fields", "--file"),
 }
 CHECKS = {

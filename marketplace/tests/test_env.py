@@ -112,6 +112,8 @@ def test_production_has_to_be_encrypted_and_to_name_its_hosts(good: pytest.Monke
     good.setenv("DC_MAIL", "smtp")
     assert "DC_SMTP_HOST is needed with DC_MAIL=smtp" in refused()
     good.setenv("DC_SMTP_HOST", "mail.internal")
+    assert "DC_PAYOUTS=fake pays nobody; production needs bank or stripe" in refused()
+    good.setenv("DC_PAYOUTS", "bank")
     good.setenv("DC_ALLOWED_HOSTS", "*")
     assert "DC_ALLOWED_HOSTS must name the hosts in production" in refused()
     good.setenv("DC_ALLOWED_HOSTS", "market.example")
@@ -131,6 +133,39 @@ def test_a_mail_servers_user_and_password_belong_together(good: pytest.MonkeyPat
     assert "DC_SMTP_USER and DC_SMTP_PASSWORD belong together" in refused()
     good.setenv("DC_SMTP_PASSWORD", SECRET)
     assert env.load().smtp_user == "dcompute"
+
+
+def test_payouts_by_stripe_need_its_key(good: pytest.MonkeyPatch) -> None:
+    good.setenv("DC_PAYOUTS", "stripe")
+    assert "DC_STRIPE_SECRET_KEY is needed with DC_PAYOUTS=stripe" in refused()
+    good.setenv("DC_STRIPE_SECRET_KEY", SECRET)
+    assert env.load().payouts == "stripe"
+
+
+def test_the_fee_schedule_and_the_warnings_are_read(good: pytest.MonkeyPatch) -> None:
+    good.setenv("DC_FEE_SCHEDULE", "2027-01-01:800, 2028-01-01:1200")
+    good.setenv("DC_LOW_BALANCE_SECONDS", "7200,60")
+    loaded = env.load()
+    assert loaded.fee_schedule == [(1_798_761_600, 800), (1_830_297_600, 1200)]
+    assert loaded.low_balance_seconds == [7200, 60]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("FEE_SCHEDULE", "soon:800", "soon:800 is not like 2027-01-01:800"),
+        ("FEE_SCHEDULE", "2027-01-01:10001", "a fee is 0 to 10000"),
+        ("FEE_SCHEDULE", "2027-01-01:-1", "a fee is 0 to 10000"),
+        ("FEE_SCHEDULE", "2027-01-02:1,2027-01-01:2", "each day comes after the one before"),
+        ("LOW_BALANCE_SECONDS", "1h", "seconds with commas between"),
+        ("LOW_BALANCE_SECONDS", "0", "seconds with commas between"),
+    ],
+)
+def test_a_schedule_that_makes_no_sense_is_refused(
+    good: pytest.MonkeyPatch, name: str, value: str, words: str
+) -> None:
+    good.setenv(f"DC_{name}", value)
+    assert words in refused()
 
 
 def test_an_influxdb_with_its_token_is_taken(good: pytest.MonkeyPatch) -> None:

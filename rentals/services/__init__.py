@@ -23,7 +23,8 @@ from rentals.services.limits import (
     set_checkpoint,
     set_limits,
 )
-from rentals.services.outages import note_probe, pause_billing, resume_billing, was_lost
+from rentals.services.moving import was_lost
+from rentals.services.outages import note_probe, pause_billing, resume_billing
 from rentals.services.preflight import (
     forget_preflights,
     newest_preflight,

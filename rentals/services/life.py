@@ -17,6 +17,7 @@ from rentals import reasons
 from rentals.machine import COMING_UP, DISK_KEPT, State
 from rentals.models import Rental
 from rentals.services.brake import note_failed_start
+from rentals.services.crediting import credit_fault
 from rentals.services.meters import close_compute, close_storage, open_meters
 from rentals.services.moving import announce, is_ending, lock_rental, move
 
@@ -53,6 +54,7 @@ def stand_still(actor: Actor, rental: Rental, end: dict[str, str], at: int | Non
         actor=actor, workload_id=rental.workload_id, wish=Wish.STOPPED, reason=end["code"]
     )
     billed = close_compute(actor, rental, at)
+    credit_fault(actor, rental, end, at)
     # Until it is seen stopped, whoever turns the stop round has used it all the time.
     runs_on = billed is not None and workload.observed_state == WorkloadState.RUNNING
     billed_until = clock.from_epoch(billed) if runs_on and billed is not None else None
@@ -66,6 +68,7 @@ def wind_up(actor: Actor, rental: Rental, end: dict[str, str], at: int | None) -
     )
     close_compute(actor, rental, at)
     close_storage(actor, rental, at)
+    credit_fault(actor, rental, end, at)
     if State(rental.state) is State.STOPPING:
         rental.end = end
         rental.save(update_fields=["end"])

@@ -100,7 +100,6 @@ def _metered(
         owner_id=rental.renter_id,
         payee_id=rental.node.owner_id,
         rate=rate,
-        fee_bps=rental.fee_bps,
         subject_id=rental.pk,
         place_id=rental.node_id,
         at=at,

@@ -15,6 +15,8 @@ from rentals.machine import State
 from rentals.models import Rental
 from rentals.services.starts import note_phase
 
+MISSES_UNTIL_UNREACHABLE = 2
+
 
 def lock_rental(rental_id: uuid.UUID) -> Rental:
     """Lock and return a rental until the transaction ends."""
@@ -84,3 +86,8 @@ def announce(rental: Rental) -> None:
             host_id=str(rental.node.owner_id),
         )
     )
+
+
+def was_lost(rental: Rental) -> bool:
+    """Whether what is unreachable is so because its machine was lost, and not because it did not answer."""
+    return rental.missed_probes < MISSES_UNTIL_UNREACHABLE

@@ -18,9 +18,12 @@ from rentals.models import Rental
 from rentals.probing import Sign
 from rentals.services.life import fail_rental
 from rentals.services.meters import open_meters, stop_meters
-from rentals.services.moving import announce, is_ending, lock_rental
-
-MISSES_UNTIL_UNREACHABLE = 2
+from rentals.services.moving import (
+    MISSES_UNTIL_UNREACHABLE,
+    announce,
+    is_ending,
+    lock_rental,
+)
 
 
 @transaction.atomic
@@ -62,11 +65,6 @@ def resume_billing(*, actor: Actor, rental_id: uuid.UUID, at: int) -> None:
     rental.save(update_fields=["unreachable_since", "missed_probes"])
     open_meters(actor, rental, at)
     _record(actor, rental, "rental.reachable", at)
-
-
-def was_lost(rental: Rental) -> bool:
-    """Whether what is unreachable is so because its machine was lost, and not because it did not answer."""
-    return rental.missed_probes < MISSES_UNTIL_UNREACHABLE
 
 
 def _record(actor: Actor, rental: Rental, verb: str, at: int) -> None:

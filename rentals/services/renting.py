@@ -12,6 +12,7 @@ from django.db import transaction
 
 from accounts.actors import Actor
 from audit import services as audit
+from billing import services as billing
 from core import clock, idempotency
 from core.errors import Conflict, Invalid, NotFound
 from core.ids import new_id
@@ -231,7 +232,7 @@ def _create_rental(
         storage_rate=quote.storage_rate,
         price_since=now,
         price_until=locked_until(now),
-        fee_bps=settings.FEE_BPS,
+        fee_bps=billing.fee_at(clock.epoch()),
         ssh_keys=keys,
         ssh_host=host,
         ports=ports,

@@ -41,6 +41,7 @@ WORDS = {
     "rental.price_renewed": "Price locked for another term",
     "rental.reserve_used": "The disk now lives on its reserve",
     "rental.unreachable": "Not answering; the meter stopped",
+    "rental.credited": "Credited for a fault",
     "rental.reachable": "Answering again",
     "rental.stopping": "Stopping",
     "rental.stopped": "Stopped, disk kept",
@@ -111,6 +112,12 @@ def _prices(data: Mapping[str, Any]) -> str:
 
 
 _BOTH = ("to", "from")
+
+
+def _credited(data: Mapping[str, Any]) -> str:
+    return f"${money.human_string(data['amount'])}, {data['evidence']['fault']}"
+
+
 _MORE: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "rental.cap_near": _near,
     "workload.checkpointed": _saved,
@@ -120,4 +127,5 @@ _MORE: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "rental.raise_refused": _prices,
     "rental.raise_lapsed": _prices,
     "rental.price_changed": _prices,
+    "rental.credited": _credited,
 }

@@ -13,6 +13,7 @@ GENERATED = {
     "docs/states.md": "state_diagrams",
     "docs/reasons.md": "reason_catalogue",
     "docs/notifications.md": "notice_catalogue",
+    "docs/credits.md": "credit_rules",
     "docs/offer-fields.md": "offer_fields",
     "docs/protocol.schema.json": "protocol_schema",
     "docs/api/v1.yaml": "spectacular",

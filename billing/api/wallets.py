@@ -19,6 +19,7 @@ from billing.presenting import (
     cursor_from,
     days_from,
     deposit_out,
+    fees_out,
     host_balance_out,
     line_out,
     movement_out,
@@ -61,6 +62,9 @@ class WalletListView(APIView):
 class DepositIn(serializers.Serializer[Any]):
     amount = serializers.CharField(help_text="A plain decimal number with at most two places.")
     currency = serializers.CharField(required=False)
+    remember = serializers.BooleanField(
+        default=False, help_text="Let the method be charged again by /wallet/top-up/."
+    )
 
 
 class DepositListView(APIView):
@@ -87,6 +91,7 @@ class DepositListView(APIView):
             actor=actor_from(request),
             amount=services.parse_deposit(body.validated_data["amount"]),
             currency=None if currency is None else services.parse_currency(currency),
+            remember=body.validated_data["remember"],
             idempotency_key=request.headers.get("Idempotency-Key", ""),
         )
         return Response(deposit_out(reconcile.open_checkout(made.pk)), status=201)
@@ -164,3 +169,12 @@ class EarningsByDayView(APIView):
         days = days_from(request.query_params.get("days"))
         rows = services.earned_by_day(owner_id=actor.user_id, days=days)
         return Response([place_day_out(row) for row in rows])
+
+
+class FeesView(APIView):
+    """The platform's share of what renters pay: today's, and those that are announced."""
+
+    @extend_schema(operation_id="fees", responses=OpenApiTypes.OBJECT)
+    def get(self, request: Request) -> Response:
+        actor_from(request)
+        return Response(fees_out())

@@ -1,0 +1,69 @@
+"""What of a posting can still be given back: what it says, less what was reversed, less what was given."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+
+from django.db import connection
+
+# Of each posting of a subject's meters: what lies in [since, until) and still stands after reversals, less
+# what refunds and credits have given back of it already, wherever in it that was.
+_STANDING = """
+    SELECT t.id, t.src_id, t.dst_id, t.kind, t.meter_id, t.t0,
+           t.amount / (t.t1 - t.t0)
+           * GREATEST(0, LEAST(t.t1, m.settled, %(until)s) - GREATEST(t.t0, %(since)s)) - g.given
+    FROM billing_meter m
+    JOIN billing_transfer t ON t.meter_id = m.id AND t.kind IN ('share', 'fee')
+    CROSS JOIN LATERAL (
+        SELECT COALESCE(SUM(b.amount), 0) - COALESCE(SUM(u.amount), 0) AS given
+        FROM billing_transfer b
+        LEFT JOIN LATERAL (
+            SELECT SUM(u.amount) AS amount FROM billing_transfer u WHERE u.reverses_id = b.id) u ON true
+        WHERE b.reverses_id = t.id AND b.meter_id IS NULL) g
+    WHERE m.subject_id = %(subject)s AND m.kind = ANY(%(kinds)s)
+      AND (%(only)s::bigint IS NULL OR t.id = %(only)s)
+      AND t.t1 > %(since)s AND t.t0 < %(until)s
+    ORDER BY t.t0 DESC, m.id, t.kind DESC
+"""
+EVER = 2**62
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One posting and how much of it (nano-units) may still be given back."""
+
+    transfer_id: int
+    src_id: int
+    dst_id: int
+    kind: str
+    meter_id: uuid.UUID
+    t0: int
+    amount: int
+
+
+def standing(
+    *,
+    subject_id: uuid.UUID,
+    kinds: tuple[str, ...] = ("compute", "storage"),
+    only: int | None = None,
+    since: int = 0,
+    until: int = EVER,
+) -> list[Standing]:
+    """Return what may still be given back of what a subject has paid in [since, until), the latest first."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _STANDING,
+            {
+                "subject": subject_id,
+                "kinds": list(kinds),
+                "only": only,
+                "since": since,
+                "until": until,
+            },
+        )
+        rows = [
+            Standing(pk, src, dst, kind, meter, t0, int(amount))
+            for pk, src, dst, kind, meter, t0, amount in cursor.fetchall()
+        ]
+    return [row for row in rows if row.amount > 0]

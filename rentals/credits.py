@@ -1,0 +1,82 @@
+"""Which faults are credited, and what of: the rules behind credits that post themselves. Pure.
+
+`docs/credits.md` is made from it. What is down is not billed at all; a credit is for the work that is lost with it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+HOUR = 3600
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One rule.
+
+    Args:
+        fault: a stable code, part of every incident.
+        codes: the reasons of an end that call for it; none: any end while the machine is lost.
+        when: what has to have happened.
+        seconds: how long before it everything that was paid is given back.
+        kinds: of which meters.
+    """
+
+    fault: str
+    codes: tuple[str, ...]
+    when: str
+    seconds: int
+    kinds: tuple[str, ...]
+
+
+RULES = (
+    Rule(
+        "disk_lost",
+        ("host_removed",),
+        "The container and its disk vanished from the machine while the rental was running or stopped.",
+        24 * HOUR,
+        ("compute", "storage"),
+    ),
+    Rule(
+        "host_failed",
+        ("container_start_failed", "networks_exhausted", "hardware_failed"),
+        "The machine could not keep the rental running, or its engine refused to start it again.",
+        HOUR,
+        ("compute",),
+    ),
+    Rule(
+        "host_lost",
+        (),
+        "The machine was silent for longer than the offline limit, and the rental was ended before it came back.",
+        HOUR,
+        ("compute",),
+    ),
+)
+
+
+def rule_of(*, code: str, has_run: bool, machine_lost: bool) -> Rule | None:
+    """Return the rule for a rental that goes down, None when nothing is credited.
+
+    Args:
+        code: why it goes down, from the catalogue of reasons.
+        has_run: whether it was ever usable; what never ran was never billed.
+        machine_lost: whether its machine is silent for longer than the offline limit.
+    """
+    if not has_run:
+        return None
+    # Whoever ends what cannot be reached has lost the work, whatever the reason says.
+    fits = (rule for rule in RULES if code in rule.codes or (machine_lost and not rule.codes))
+    return next(fits, None)
+
+
+def to_markdown() -> str:
+    """Return the rules as a table."""
+    lines = ["| fault | reasons | when | what is given back |", "|---|---|---|---|"]
+    for rule in RULES:
+        what = " and ".join(rule.kinds)
+        codes = ", ".join(f"`{code}`" for code in rule.codes) or "any"
+        hours = rule.seconds // HOUR
+        lines.append(
+            f"| `{rule.fault}` | {codes} | {rule.when} | what was paid for {what} in the last {hours} h before |"
+        )
+    return "\n".join(lines)
