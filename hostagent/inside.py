@@ -25,7 +25,7 @@ class Inside:
         self.engine = engine
         self.journal = journal
         self.news = news
-        self.load = Load(journal.sent(workload_id))
+        self.load = Load(*journal.sent(workload_id))
         self.checkpoint: CheckpointDone | None = None
         self._saving: asyncio.Task[None] | None = None
 
@@ -61,6 +61,6 @@ class Inside:
         idle, sent = self.load.idle, self.load.sent_bytes
         self.load.read(usage, uses)
         if self.load.sent_bytes != sent:
-            self.journal.note_sent(self.id, self.load.sent_bytes)
+            self.journal.note_sent(self.id, self.load.memory)
         if (self.load.idle, self.load.sent_bytes) != (idle, sent):
             self.news()

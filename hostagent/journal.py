@@ -24,7 +24,7 @@ class _Kept(msgspec.Struct):
     failed: dict[str, tuple[int, str, str]] = {}
     restarts: dict[str, int] = {}
     checkpoints: dict[str, int] = {}
-    sent: dict[str, int] = {}
+    sent: dict[str, tuple[int, int]] = {}
 
 
 class Journal:
@@ -86,14 +86,15 @@ class Journal:
         """Return the number of the last checkpoint command that was begun."""
         return int(self._data["checkpoints"].get(workload_id, 0))
 
-    def note_sent(self, workload_id: str, sent_bytes: int) -> None:
-        """Remember what a container has sent; the engine counts anew with every start."""
-        self._data["sent"][workload_id] = sent_bytes
+    def note_sent(self, workload_id: str, sent: tuple[int, int]) -> None:
+        """Remember what a container has sent, and the engine's counter, which begins anew with every start."""
+        self._data["sent"][workload_id] = sent
         self._write()
 
-    def sent(self, workload_id: str) -> int:
-        """Return what a container had sent when it was noted last, in bytes."""
-        return int(self._data["sent"].get(workload_id, 0))
+    def sent(self, workload_id: str) -> tuple[int, int]:
+        """Return what a container had sent when it was noted last, and the engine's counter then, in bytes."""
+        sent, counter = self._data["sent"].get(workload_id, (0, 0))
+        return sent, counter
 
     def note_failure(self, workload_id: str, generation: int, code: str, message: str) -> None:
         """Remember that this incarnation has failed and is not tried again."""

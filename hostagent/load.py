@@ -33,24 +33,27 @@ class Load:
     """What the readings of one container say.
 
     Args:
-        sent_bytes: what it had sent before this agent began to read.
+        sent_bytes: what it had sent in its life when that was noted last.
+        counter: the engine's own counter at that moment.
     """
 
-    def __init__(self, sent_bytes: int = 0) -> None:
+    def __init__(self, sent_bytes: int = 0, counter: int = 0) -> None:
         self._sent = sent_bytes
+        self._counter = counter
         self._last: Usage | None = None
         self._quiet = 0
 
     def read(self, usage: Usage, gpus: Sequence[float | None]) -> None:
         """Take a reading with the use of each card in percent; a card that tells nothing counts as busy."""
         last, self._last = self._last, usage
-        if last is None or usage.cpu_seconds < last.cpu_seconds or usage.at <= last.at:
-            # The first reading of this start: what it has sent by now came after the start.
-            fresh = last is not None
-            self._sent += usage.sent_bytes if fresh else 0
+        started = last is not None and usage.cpu_seconds < last.cpu_seconds
+        if started or usage.sent_bytes < self._counter:
+            self._counter = 0
+        self._sent += usage.sent_bytes - self._counter
+        self._counter = usage.sent_bytes
+        if last is None or started or usage.at <= last.at:
             self._quiet = 0
             return
-        self._sent += max(0, usage.sent_bytes - last.sent_bytes)
         cores = (usage.cpu_seconds - last.cpu_seconds) / (usage.at - last.at)
         working = any(use is None or use > IDLE_GPU_PERCENT for use in gpus)
         self._quiet = 0 if working or cores > IDLE_CORES else self._quiet + 1
@@ -59,6 +62,11 @@ class Load:
     def idle(self) -> bool:
         """Whether it has done next to nothing for a while."""
         return self._quiet >= IDLE_READINGS
+
+    @property
+    def memory(self) -> tuple[int, int]:
+        """Return what to begin with after a restart of the agent: what was sent, and the engine's counter."""
+        return self._sent, self._counter
 
     @property
     def sent_bytes(self) -> int:

@@ -41,10 +41,19 @@ def test_one_busy_reading_ends_it_and_so_does_a_start() -> None:
 
 
 def test_what_was_sent_is_counted_in_steps_across_starts_and_restarts_of_the_agent() -> None:
-    load = Load(SENT_STEP)
+    load = Load(SENT_STEP, 9 * SENT_STEP)
     load.read(Usage(at=0, cpu_seconds=5, sent_bytes=9 * SENT_STEP), ())
     assert load.sent_bytes == SENT_STEP
     load.read(Usage(at=15, cpu_seconds=6, sent_bytes=10 * SENT_STEP + SENT_STEP // 2), ())
     assert load.sent_bytes == 2 * SENT_STEP
+    assert load.memory == (2 * SENT_STEP + SENT_STEP // 2, 10 * SENT_STEP + SENT_STEP // 2)
     load.read(Usage(at=30, cpu_seconds=0, sent_bytes=SENT_STEP // 2), ())
     assert load.sent_bytes == 3 * SENT_STEP
+    # A start that this agent slept through, and one that nobody had read before.
+    assert read_once(Load(5 * SENT_STEP, 7 * SENT_STEP), SENT_STEP) == 6 * SENT_STEP
+    assert read_once(Load(), SENT_STEP) == SENT_STEP
+
+
+def read_once(load: Load, sent_bytes: int) -> int:
+    load.read(Usage(at=0, cpu_seconds=1, sent_bytes=sent_bytes), ())
+    return load.sent_bytes

@@ -125,6 +125,9 @@ def _fixed(snapshot: Snapshot, places: list[int], kept: Kept) -> dict[int, bytes
 def _facts(snapshot: Snapshot, places: Sequence[int]) -> Iterator[dict[str, Any]]:
     """Yield the columns of each of these rows."""
     at = list(places)
+    if not at:
+        # A snapshot that has never seen an offer has no columns either.
+        return
     columns = {name: snapshot.stored[name][at].tolist() for name in (*WIDE, *NARROW, *THINGS)}
     for name in TEXTS:
         words = snapshot.words[name].words

@@ -74,7 +74,10 @@ def test_the_door_shows_the_same_to_alice_and_nothing_to_carol(scene: Scene) -> 
 
 
 def test_every_code_that_code_says_is_in_the_catalogue() -> None:
-    files = [*(ROOT / "rentals" / "services").glob("*.py"), ROOT / "rentals" / "reconcile.py"]
+    found = (ROOT / "rentals" / "services").glob("*.py")
+    # What tells people uses the codes of notices, which have a catalogue of their own.
+    files = [file for file in found if file.name != "telling.py"]
+    files.append(ROOT / "rentals" / "reconcile.py")
     files += [ROOT / "hostagent" / "engine.py", ROOT / "hostagent" / "workload.py"]
     said = {code for file in files for code in SAYS.findall(file.read_text())}
     assert {"end_reached", "tunnel_refused", "networks_exhausted", "oom_killed"} <= said
