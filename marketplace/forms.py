@@ -17,7 +17,7 @@ CHOICES: dict[str, tuple[str, list[tuple[str, str]]]] = {
     "gpus": (
         "Cards",
         [
-            ("", "any, or a whole machine without"),
+            ("", "any, or none"),
             ("0", "none: a whole machine"),
             *((str(n), str(n)) for n in (1, 2, 4, 8, 16)),
         ],
