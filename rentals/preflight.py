@@ -17,11 +17,12 @@ MINUTE = 60
 
 
 def run(*, actor: Actor, plan: Plan, login: Login | None = None) -> Preflight:
-    """Ask the registry about the image, with a log-in of the renter's if one is named, and judge the whole.
+    """Ask the registry about the image, with the renter's own log-in if the template names one; judge the whole.
 
     Takes `registry.TOTAL_SECONDS` at most. Raises RateLimited `preflight_often`.
     """
     _require_turn(actor)
+    login = login or services.login_of(actor=actor, image=plan.image, name=plan.login)
     if not connection.in_atomic_block:
         # A registry may be slow; what others need of the pool is not held meanwhile.
         connection.close()

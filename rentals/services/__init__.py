@@ -5,7 +5,7 @@ from rentals.services.brake import forget_failed_starts
 from rentals.services.consent import answer_price, offer_raise
 from rentals.services.explaining import explain
 from rentals.services.keys import change_keys
-from rentals.services.launching import Changes
+from rentals.services.launching import Changes, login_of
 from rentals.services.life import (
     deadline_of,
     fail_rental,
@@ -96,6 +96,7 @@ __all__ = [
     "forget_preflights",
     "give_up_addresses",
     "is_owner",
+    "login_of",
     "lose_disk",
     "mark_gone",
     "mark_pulling",

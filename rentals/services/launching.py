@@ -11,10 +11,12 @@ import msgspec
 
 from accounts import vault
 from accounts.actors import Actor
+from accounts.models import Secret
 from core.errors import Invalid
 from nodes.models import Workload
 from rentals.launch import Launch, check_variables, check_words
 from rentals.models import Rental
+from rentals.registry import Login, RegistryTrouble
 from rentals.registry.references import HUB, read_reference
 
 
@@ -62,7 +64,7 @@ def take_secrets(actor: Actor, launch: Launch) -> dict[str, Any]:
     ids = list(found.values())
     if login is not None:
         host = read_reference(launch.image).host
-        if (HUB if login.registry_host == "docker.io" else login.registry_host) != host:
+        if _host_of(login) != host:
             raise Invalid(
                 "registry_login_host",
                 f"The log-in {login.name} is for {login.registry_host}, and the image is at {host}. "
@@ -72,6 +74,25 @@ def take_secrets(actor: Actor, launch: Launch) -> dict[str, Any]:
     vault.use_secrets(ids=ids)
     taken: dict[str, Any] = {"secret_ids": {name: str(pk) for name, pk in found.items()}}
     return {**taken, "login_id": str(login.pk)} if login is not None else taken
+
+
+def login_of(*, actor: Actor, image: str, name: str) -> Login | None:
+    """Return the actor's log-in of this name for asking the image's registry; None when none is named or fits."""
+    try:
+        _, secret = vault.find_secrets(actor=actor, names={}, login=name or None)
+        host = read_reference(image).host
+    except (Invalid, RegistryTrouble):
+        # The registry's own answer, or the check of the image's name, says what is missing.
+        return None
+    if secret is None or _host_of(secret) != host:
+        return None
+    known = vault.reveal_login(secret.pk)
+    return None if known is None else Login(known.user, known.password)
+
+
+def _host_of(login: Secret) -> str:
+    """Return the host that a log-in is for, as references of images spell it."""
+    return HUB if login.registry_host == "docker.io" else login.registry_host
 
 
 def use_secrets_of(rental: Rental) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import uuid
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from django.conf import settings
 from django.core.cache import cache
 
 from accounts import services as accounts
+from accounts import vault
 from accounts.actors import Actor
 from core.errors import DomainError
 from core.ids import new_id
@@ -227,6 +229,25 @@ def test_a_log_in_of_the_renter_is_used_and_proven(
     assert flight.checks[5]["measured"] == "registry_login_wrong"
     assert flight.verdict == "fail"
     assert "canary-password" not in str(Preflight.objects.values())
+
+
+def test_the_log_in_that_a_template_names_is_used_at_its_own_registry_only(
+    registry: Registry, alice: Actor, agent: cast.ProtocolAgent
+) -> None:
+    registry.says("/v2/team/app/manifests/1", {}, 401, WWW_Authenticate="Basic")
+    plan = services.plan_preflight_of_quote(actor=alice, quote_id=quoted(alice, registry.name()).pk)
+
+    def measured(login: str) -> str:
+        flight = preflight.run(actor=alice, plan=dataclasses.replace(plan, login=login))
+        return str(flight.checks[5]["measured"])
+
+    host = registry.name().partition("/")[0]
+    for name, there in (("mine", host), ("other", "ghcr.example")):
+        vault.create_secret(
+            actor=alice, name=name, value="canary-password", registry_host=there, registry_user="a"
+        )
+    assert measured("mine") == "registry_login_wrong"
+    assert measured("other") == measured("unheard_of") == "registry_login_needed"
 
 
 def test_the_api_tells_checks_prediction_and_formula(

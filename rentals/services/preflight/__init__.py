@@ -54,6 +54,8 @@ class Plan:
     gpus: int
     disk_gb: int
     quoted: int | None
+    # The name of the renter's secret that logs in to the registry; empty: nobody logs in.
+    login: str = ""
 
 
 def plan_preflight(
@@ -80,12 +82,13 @@ def plan_preflight(
     gpus = offer.gpu_free if gpu_count is None else gpu_count
     if (gpus > 0) is not (offer.gpu_total > 0):
         raise Invalid("gpu_count", f"This machine has {offer.gpu_free} free GPUs now.")
+    launch = Launch(image=image, disk_gb=USUAL_DISK_GB)
     ports: tuple[int, ...] = ()
-    disk = USUAL_DISK_GB
     if template_id is not None:
         version = version_of(actor=actor, template_id=template_id, number=template_version)
-        image, ports, disk = _wanted(version.spec)
-    return _plan(offer, image, ports, gpus, disk if disk_gb is None else disk_gb, None)
+        launch, ports = version.spec, _ports(version.spec)
+    disk = launch.disk_gb if disk_gb is None else disk_gb
+    return _plan(offer, launch, ports, gpus, disk, None)
 
 
 def plan_preflight_of_quote(*, actor: Actor, quote_id: uuid.UUID) -> Plan:
@@ -95,21 +98,25 @@ def plan_preflight_of_quote(*, actor: Actor, quote_id: uuid.UUID) -> Plan:
     quote = found.filter(pk=quote_id, user_id=actor.user_id).first()
     if quote is None:
         raise NotFound("quote_unknown", "You have no such quote. Ask for the price again.")
-    image, ports, _ = _wanted(quote.version.spec)
+    launch = quote.version.spec
     rate = quote.compute_rate + quote.storage_rate
-    return _plan(quote.offer, image, ports, quote.gpu_count, quote.disk_gb, rate)
+    return _plan(quote.offer, launch, _ports(launch), quote.gpu_count, quote.disk_gb, rate)
 
 
-def _wanted(launch: Launch) -> tuple[str, tuple[int, ...], int]:
-    """Return (image, container ports, usual disk) of what is started."""
-    ports = tuple(sorted({launch.ssh_port, *(port.port for port in launch.ports)}))
-    return launch.image, ports, launch.disk_gb
+def _ports(launch: Launch) -> tuple[int, ...]:
+    return tuple(sorted({launch.ssh_port, *(port.port for port in launch.ports)}))
 
 
 def _plan(
-    offer: Offer, image: str, ports: tuple[int, ...], gpus: int, disk_gb: int, quoted: int | None
+    offer: Offer,
+    launch: Launch,
+    ports: tuple[int, ...],
+    gpus: int,
+    disk_gb: int,
+    quoted: int | None,
 ) -> Plan:
-    return Plan(offer.pk, image, offer.architecture, ports, gpus, disk_gb, quoted)
+    login = launch.registry_login or ""
+    return Plan(offer.pk, launch.image, offer.architecture, ports, gpus, disk_gb, quoted, login)
 
 
 @transaction.atomic
