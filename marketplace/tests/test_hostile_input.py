@@ -86,6 +86,8 @@ def crash(answer: Any) -> bool:
     return int(answer.status_code) >= 500 and answer.status_code != 503
 
 
+# Some thousand requests: every route there is, with everything above.
+@pytest.mark.timeout(900)
 def test_no_input_makes_a_page_or_the_api_crash(site: tuple[Client, dict[str, str]]) -> None:
     client, known = site
     crashes = []
