@@ -40,7 +40,7 @@ def forget_images(site: Platform) -> None:
     engine = docker.DockerClient(base_url=site.stack.facts.docker_host)
     for image in engine.images.list(all=True):
         with contextlib.suppress(docker.errors.ImageNotFound):
-            engine.images.remove(image.id, force=True)
+            engine.images.remove(str(image.id), force=True)
 
 
 def template(site: Platform, slug: str, image: str) -> str:
