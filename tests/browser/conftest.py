@@ -64,5 +64,21 @@ def sign_in(page: Page, site: Platform, name: str) -> None:
     page.goto(f"{site.url}/account/login/")
     page.fill("input[name=login]", email)
     page.fill("input[name=password]", site.passwords[email])
-    page.click("main form button[type=submit]")
+    press(page, "main form button[type=submit]")
     page.wait_for_url(f"{site.url}/")
+
+
+def sign_out(page: Page, site: Platform) -> None:
+    """Sign out through the menu."""
+    page.goto(site.url)
+    press(page, "text=Sign out")
+    page.wait_for_selector("text=Sign in")
+
+
+def press(page: Page, selector: str) -> None:
+    """Click what leads to another page or sends a form, and wait until the answer is there.
+
+    A click alone does not wait: what reads next would see the old page, and a `goto` would cut the form off.
+    """
+    with page.expect_navigation():
+        page.click(selector)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page
 
-from tests.browser.conftest import sign_in
+from tests.browser.conftest import press, sign_in, sign_out
 from tests.stacks import Platform, wait_for
 
 
@@ -24,21 +24,19 @@ def test_alice_rents_logs_in_stops_and_sees_a_bill_that_adds_up(site: Platform, 
 
     page.goto(f"{site.url}/ssh-keys/")
     page.fill("textarea[name=public_key]", key.read_text())
-    page.click("main form button:has-text('Add key')")
+    press(page, "main form button:has-text('Add key')")
     assert "it is a private key" in page.inner_text("main")
     page.fill("textarea[name=public_key]", key.with_suffix(".pub").read_text())
-    page.click("main form button:has-text('Add key')")
+    press(page, "main form button:has-text('Add key')")
     assert "SHA256:" in page.inner_text("main")
 
     page.goto(site.url)
-    page.click("main a.btn:has-text('Rent')")
-    # The search is a form, too.
-    page.wait_for_url("**/offers/**")
-    page.click("main form button")
+    press(page, "main a.btn:has-text('Rent')")
+    press(page, "main form button")
     # The page looks by itself before the button is pressed.
     page.wait_for_selector("#launch [data-check=manifest][data-result=ok]")
     assert page.locator("#launch [data-result=fail]").count() == 0
-    page.click("main form button:has-text('Rent now')")
+    press(page, "main form button:has-text('Rent now')")
     seen = watch(page, until="running")
     assert seen[-1] == "running"
     assert {"pulling", "starting"} & set(seen)
@@ -74,14 +72,14 @@ def test_alice_rents_logs_in_stops_and_sees_a_bill_that_adds_up(site: Platform, 
     page.click("button[value=end]")
     page.wait_for_selector("[data-state=ended]", timeout=30_000)
     assert not page.locator(".while-live").first.is_visible()
-    page.click("text=Explain the bill")
+    press(page, "text=Explain the bill")
     rows = page.locator("tr[id^=line-]").all()
     amounts = [row.locator("td").all_inner_texts() for row in rows]
     total = Decimal(page.get_attribute("[data-total]", "data-total") or "0")
     assert total > 0
     assert sum(Decimal(cells[5]) for cells in amounts) == total
 
-    page.click("text=Sign out")
+    sign_out(page, site)
     sign_in(page, site, "bob")
     page.goto(f"{site.url}/fleet/")
     assert "this-machine" in page.inner_text("#fleet")
@@ -89,7 +87,7 @@ def test_alice_rents_logs_in_stops_and_sees_a_bill_that_adds_up(site: Platform, 
     earned = Decimal(page.get_attribute("[data-total]", "data-total") or "0")
     assert Decimal(0) < earned < total
 
-    page.click("text=Sign out")
+    sign_out(page, site)
     sign_in(page, site, "dora")
     page.goto(f"{site.url}/admin/rentals/rental/")
     assert "alice@demo.local" in page.inner_text("#result_list")
@@ -157,11 +155,6 @@ def test_wallet_list_and_machine_pages_follow_a_rental_by_themselves(
     site.wait_state(rental_id, "ended")
 
 
-def sign_out(page: Page, site: Platform) -> None:
-    page.goto(site.url)
-    page.click("text=Sign out")
-
-
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 375])
 def test_pages_have_no_accessibility_violations(
@@ -186,8 +179,7 @@ def test_pages_have_no_accessibility_violations(
     paths += [pay, f"{pay}fake/"]
     for path in paths:
         check(page, site.url + path, axe)
-    page.goto(site.url)
-    page.click("text=Sign out")
+    sign_out(page, site)
     sign_in(page, site, "bob")
     nodes = site.get("bob", "nodes/")
     for path in ("/fleet/", f"/fleet/{nodes[0]['id']}/", "/earnings/"):
