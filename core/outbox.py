@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 import msgspec
 from django.db import transaction
+from django.db.models import Q
 
 from core import clock
 from core.events import Event
@@ -35,6 +36,8 @@ _hints: list[Callable[[], None]] = []
 MAX_BACKOFF_SECONDS = 300
 # How long a claimed message is left alone; a worker that died while handling it is repeated after this.
 CLAIM_SECONDS = 10
+# Nothing is ever put off for longer; what is due later than this was written before the clock was set back.
+FARTHEST = dt.timedelta(seconds=MAX_BACKOFF_SECONDS + CLAIM_SECONDS)
 
 
 def on(event_type: type[E]) -> Callable[[Callable[[E], None]], Callable[[E], None]]:
@@ -83,17 +86,18 @@ def _drain_one() -> int | None:
     The claim is committed before any handler runs, so no lock is held across their work; a worker
     that dies in between leaves the row due again after CLAIM_SECONDS.
     """
+    now = clock.now()
     with transaction.atomic():
         message = (
             OutboxMessage.objects.select_for_update(skip_locked=True, no_key=True)
-            .filter(due_at__lte=clock.now())
+            .filter(Q(due_at__lte=now) | Q(due_at__gt=now + FARTHEST))
             .order_by("due_at", "id")
             .first()
         )
         if message is None:
             return None
         message.attempts += 1
-        message.due_at = clock.now() + dt.timedelta(seconds=CLAIM_SECONDS)
+        message.due_at = now + dt.timedelta(seconds=CLAIM_SECONDS)
         message.save(update_fields=["attempts", "due_at"])
     error = _run_handlers(message)
     if error:

@@ -53,7 +53,7 @@ class Environment(BaseSettings):
     # How many proxies stand in front of us and add to X-Forwarded-For; 0: that header is not believed.
     trusted_proxies: int = Field(0, ge=0, le=10)
     static_bundle: Path = Path("static/build")
-    log_level: str = "INFO"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
 
     gateway_url: str = "ws://127.0.0.1:8001/ws/agent"
     gateway_host: str = "127.0.0.1"
@@ -103,7 +103,7 @@ class Environment(BaseSettings):
     # Who pays hosts; `bank` is a person who writes the reference down.
     payouts: Literal["fake", "bank", "stripe"] = "fake"
     payout_minimum: int = Field(20, ge=1)
-    currency: str = "USD"
+    currency: str = Field("USD", pattern="^[A-Z]{3}$")
     # Who writes the invoices; lines of the address with | between. Production insists on its own.
     seller_name: str = ""
     seller_address: str = ""

@@ -12,6 +12,13 @@ CLOSE_UNAUTHENTICATED = 4401
 MAX_MESSAGE_CHARS = 1000
 
 
+class NothingHere(AsyncJsonWebsocketConsumer):
+    """Refuses a socket at an address that is none; the handshake ends with 403."""
+
+    async def connect(self) -> None:
+        await self.close()
+
+
 class LiveConsumer(AsyncJsonWebsocketConsumer):
     """Joins the room of whoever is signed in; there is nothing to say on this socket but hello."""
 

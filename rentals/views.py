@@ -111,6 +111,7 @@ def _instance(rental: Rental) -> dict[str, Any]:
     balance = billing.balance_of(owner_id=rental.renter_id)
     bill = billing.bill_of(subject_id=rental.pk)
     told = services.describe(rental)
+    sent = services.sent_bytes(rental)
     return {
         "rental": rental,
         "told": told,
@@ -124,7 +125,7 @@ def _instance(rental: Rental) -> dict[str, Any]:
         "logs": nodes.last_words(workload_id=rental.workload_id),
         "timeline": services.timeline(rental),
         "origin": settings.DC.public_url,
-        "sent_gb": f"{services.sent_bytes(rental) / 1e9:.2f}",
+        "sent_gb": None if sent is None else f"{sent / 1e9:.2f}",
         **_price(rental),
     }
 

@@ -88,6 +88,8 @@ def test_every_mistake_is_named_at_once(good: pytest.MonkeyPatch) -> None:
         ("INFLUXDB_URL", "influx:8086", "DC_INFLUXDB_URL looks like http://127.0.0.1:8086"),
         ("FEE_BPS", "10001", "DC_FEE_BPS"),
         ("MODE", "prod", "DC_MODE"),
+        ("LOG_LEVEL", "loud", "DC_LOG_LEVEL"),
+        ("CURRENCY", "dollars", "DC_CURRENCY"),
     ],
 )
 def test_a_value_that_cannot_work_is_refused_with_what_would(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import secrets
+import socketserver
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +19,7 @@ from rest_framework.throttling import AnonRateThrottle
 
 from accounts import api
 from billing.events import WalletChanged
-from core import bus, outbox
+from core import bus, clock, outbox
 from core.ids import new_id
 from core.models import OutboxMessage
 from marketplace import tasks
@@ -193,6 +196,24 @@ def test_a_commit_hints_the_worker_through_the_broker_and_a_dead_broker_costs_no
     assert "no hint to the worker" in caplog.text
 
 
+def test_a_commit_knocks_once_at_a_broker_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """kombu by itself knocks many times, and the request that committed waits for all of them."""
+    knocks: list[int] = []
+
+    class Closing(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            knocks.append(1)
+
+    with socketserver.TCPServer(("127.0.0.1", 0), Closing) as door:
+        threading.Thread(target=door.serve_forever, daemon=True).start()
+        url = f"redis://127.0.0.1:{door.server_address[1]}/0"
+        with app.connection_for_write(url) as closing:
+            monkeypatch.setattr(tasks.drain_outbox, "apply_async", through(closing))
+            tasks.hint_drain()
+        door.shutdown()
+    assert len(knocks) == 1
+
+
 def through(dead: Any) -> Callable[..., Any]:
     send = tasks.drain_outbox.apply_async
     return lambda **options: send(**{"connection": dead, **options})
@@ -215,6 +236,15 @@ def test_news_that_nobody_knows_or_nobody_can_read_do_not_stop_the_others() -> N
     left = OutboxMessage.objects.get()
     assert left.last_error.startswith(f"{wallet.topic} cannot be read: ")
     assert left.due_at > wallet.due_at
+
+
+def test_what_was_written_before_the_clock_was_set_back_does_not_wait_for_that_time() -> None:
+    cast.person("alice", usd=1)
+    ahead = clock.now() + outbox.FARTHEST
+    OutboxMessage.objects.update(created_at=ahead, due_at=ahead - dt.timedelta(seconds=1))
+    assert outbox.drain() == 0
+    OutboxMessage.objects.update(due_at=ahead + dt.timedelta(hours=6))
+    assert outbox.drain() == 1
 
 
 @pytest.mark.django_db(transaction=True)

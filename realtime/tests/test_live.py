@@ -38,9 +38,11 @@ def cookie_of(actor: Actor) -> str:
     return f"sessionid={session.session_key}"
 
 
-async def dial(cookie: str = "", origin: str = "http://localhost") -> WebsocketCommunicator:
+async def dial(
+    cookie: str = "", origin: str = "http://localhost", path: str = "/ws/live"
+) -> WebsocketCommunicator:
     headers = [(b"origin", origin.encode()), (b"cookie", cookie.encode())]
-    return WebsocketCommunicator(application, "/ws/live", headers=headers)
+    return WebsocketCommunicator(application, path, headers=headers)
 
 
 async def live(actor: Actor) -> WebsocketCommunicator:
@@ -65,6 +67,12 @@ async def closing(socket: WebsocketCommunicator) -> int:
 
 def people(*names: str) -> list[Actor]:
     return [cast.person(name, usd=50) for name in names]
+
+
+async def test_an_address_that_is_none_is_refused() -> None:
+    for path in ("/ws/other", "/", "/ws/live/"):
+        socket = await dial(path=path)
+        assert (await socket.connect(timeout=5))[0] is False
 
 
 async def test_a_visitor_is_told_to_sign_in_and_hears_nothing() -> None:

@@ -230,10 +230,13 @@ def _span(seconds: int) -> str:
     return f"{max(0, seconds) // 60} min"
 
 
-def sent_bytes(rental: Rental) -> int:
-    """Return how many bytes have left the container, as its agent counts them in steps of 64 MB."""
+def sent_bytes(rental: Rental) -> int | None:
+    """Return how many bytes have left the container, as its agent counts them in steps of 64 MB.
+
+    None while its agent has not said anything yet.
+    """
     seen = Workload.objects.values_list("observed", flat=True).get(pk=rental.workload_id)
-    return int(seen.get("sent_bytes", 0))
+    return seen.get("sent_bytes")
 
 
 def rental_actions(rental: Rental) -> list[ActionOut]:

@@ -64,7 +64,10 @@ def test_from_the_offer_to_the_running_machine_without_a_script() -> None:
     assert rented.headers["Location"] == f"/rentals/{rental.pk}/"
     assert again.headers["Location"] == f"/rentals/{rental.pk}/"
     assert (rental.disk_gb, rental.renter_id) == (20, alice.user_id)
-    assert "Reserving" in text(browser.get(f"/rentals/{rental.pk}/"))
+    page = text(browser.get(f"/rentals/{rental.pk}/"))
+    assert "Reserving" in page
+    # Nobody has counted yet: that is not none.
+    assert "Sent, free of charge – " in page
 
 
 def test_a_disk_too_large_for_the_offer_is_refused_on_the_page() -> None:
@@ -116,6 +119,7 @@ def test_the_page_of_a_rental_shows_address_money_and_history(scene: Scene) -> N
     for words in (
         f"ssh -p {scene.rental.ports['22']} root@127.0.0.1",
         "Usable since 21 Nov, 12:00 UTC. $0.0514 an hour, $0.0514 so far",
+        "Sent, free of charge 0.00 GB",
         "Reserved",
         "Running",
     ):
