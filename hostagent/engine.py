@@ -286,9 +286,9 @@ class Engine:
             return
 
     @_calls
-    def run_inside(self, name: str, command: str, timeout: int) -> int | None:
-        """Run a shell command in a running container; return its exit status, None after `timeout` s."""
-        made = self.api.exec_create(name, ["sh", "-c", command], stdout=False, stderr=False)
+    def run_inside(self, name: str, words: list[str], timeout: int) -> int | None:
+        """Run a program in a running container; return its exit status, None after `timeout` s."""
+        made = self.api.exec_create(name, words, stdout=False, stderr=False)
         self.api.exec_start(made["Id"], detach=True)
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:

@@ -24,21 +24,24 @@ PIPE_BYTES = 1024 * 1024
 POLL_SECONDS = 0.02
 # How long a start waits for the launcher; a slower one is fed when the workload is looked at again.
 PATIENCE_SECONDS = 3.0
-LAUNCHER = f"""#!/bin/sh
-# Runs before the image's own program and becomes it.
+READ = f"""#!/bin/sh
+# Runs before a program of the container and becomes it.
 if [ -p {LAUNCH_PATH}/env ]; then
     DC_VARIABLES=
     . {LAUNCH_PATH}/env
     [ "$DC_VARIABLES" = whole ] || {{ echo 'the variables did not arrive' >&2; exit 1; }}
     unset DC_VARIABLES
 fi
-if [ -f {LAUNCH_PATH}/start ]; then
+"""
+LAUNCHER = f"""{READ}if [ -f {LAUNCH_PATH}/start ]; then
     shell=sh
     command -v bash >/dev/null 2>&1 && shell=bash
     ("$shell" {LAUNCH_PATH}/start &)
     unset shell
 fi
 exec "$@"
+"""
+INSIDE = f"""{READ}exec "$@"
 """
 
 
@@ -59,6 +62,7 @@ class Handover:
         self.folder.mkdir(exist_ok=True)
         self.folder.chmod(0o755)
         self._write("run", LAUNCHER)
+        self._write("inside", INSIDE if spec.secret_env else "")
         self._remove("env")
         if spec.secret_env:
             os.mkfifo(self.folder / "env", 0o644)
@@ -76,6 +80,17 @@ class Handover:
 
     def _remove(self, name: str) -> None:
         (self.folder / name).unlink(missing_ok=True)
+
+    def words(self, spec: ContainerSpec, command: str) -> list[str]:
+        """Return what runs a shell command in the running container with the variables from secrets.
+
+        Whoever has started it calls `feed` once more.
+        """
+        words = ["sh", "-c", command]
+        if not spec.secret_env or not (self.folder / "inside").exists():
+            return words
+        self._fed = False
+        return ["sh", f"{LAUNCH_PATH}/inside", *words]
 
     def feed(self, spec: ContainerSpec | None, patience: float = 0.0) -> bool:
         """Pass the values to a launcher that waits for them, once; False when none came in `patience` seconds."""

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from hostagent import hardware
 from hostagent.engine import Engine, EngineAway, EngineError
+from hostagent.handover import PATIENCE_SECONDS, Handover
 from hostagent.journal import Journal
 from hostagent.load import Load
 from hostagent.protocol import Checkpoint, CheckpointDone, ContainerSpec
@@ -19,9 +20,15 @@ class Inside:
     """One workload's inside. `news` is called when there is something to report."""
 
     def __init__(
-        self, workload_id: str, engine: Engine, journal: Journal, news: Callable[[], None]
+        self,
+        workload_id: str,
+        engine: Engine,
+        journal: Journal,
+        handover: Handover,
+        news: Callable[[], None],
     ) -> None:
         self.id = workload_id
+        self.handover = handover
         self.engine = engine
         self.journal = journal
         self.news = news
@@ -29,20 +36,23 @@ class Inside:
         self.checkpoint: CheckpointDone | None = None
         self._saving: asyncio.Task[None] | None = None
 
-    def save_if_due(self, name: str, wanted: Checkpoint | None) -> None:
+    def save_if_due(self, name: str, spec: ContainerSpec) -> None:
         """Begin a checkpoint command that was not begun before; it ends in a task of its own."""
+        wanted = spec.checkpoint
         if wanted is None or wanted.serial <= self.journal.checkpoint(self.id):
             return
         log.info("%s: checkpoint", name)
         # Noted first: after a crash it is not run twice.
         self.journal.note_checkpoint(self.id, wanted.serial)
-        self._saving = asyncio.get_running_loop().create_task(self._save(name, wanted))
+        self._saving = asyncio.get_running_loop().create_task(self._save(name, wanted, spec))
 
-    async def _save(self, name: str, wanted: Checkpoint) -> None:
+    async def _save(self, name: str, wanted: Checkpoint, spec: ContainerSpec) -> None:
         exit_code: int | None = -1
+        words = self.handover.words(spec, wanted.command)
         try:
-            exit_code = await asyncio.to_thread(
-                self.engine.run_inside, name, wanted.command, wanted.timeout_s
+            exit_code, _ = await asyncio.gather(
+                asyncio.to_thread(self.engine.run_inside, name, words, wanted.timeout_s),
+                asyncio.to_thread(self.handover.feed, spec, PATIENCE_SECONDS),
             )
         except (EngineError, EngineAway) as error:
             log.warning("%s: checkpoint: %s", name, error)

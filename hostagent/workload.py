@@ -76,7 +76,7 @@ class Workload:
         # What the container reads when it starts.
         self.handover = Handover(site.folder / "launch" / f"{self.id}-g{self.generation}")
         self.left = asyncio.Event()
-        self.inside = Inside(self.id, site.engine, site.journal, self.wake)
+        self.inside = Inside(self.id, site.engine, site.journal, self.handover, self.wake)
 
     @property
     def name(self) -> str:
@@ -147,7 +147,7 @@ class Workload:
             facts, state = await self._look()
             await asyncio.to_thread(self._hand_over_keys)
             if self.spec and facts.container is Container.RUNNING:
-                self.inside.save_if_due(self.name, self.spec.checkpoint)
+                self.inside.save_if_due(self.name, self.spec)
                 await asyncio.to_thread(self.handover.feed, self.spec)
             action = plan(self.wish, facts)
             if action is Action.NOTHING:

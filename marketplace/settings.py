@@ -89,7 +89,11 @@ CHANNEL_LAYERS = {
 CELERY_BROKER_URL = REDIS_URL.replace("unix://", "redis+socket://")
 # A hint that cannot be given at once is not worth waiting for: the sweep by clock does the same. kombu's own
 # hundred retries would hold each commit for 6 s while Redis is away.
-CELERY_BROKER_TRANSPORT_OPTIONS = {"max_retries": 0, "socket_connect_timeout": 1, "socket_timeout": 5}
+CELERY_BROKER_TRANSPORT_OPTIONS = {
+    "max_retries": 0,
+    "socket_connect_timeout": 1,
+    "socket_timeout": 5,
+}
 
 # --- Who may come in
 AUTH_USER_MODEL = "accounts.User"

@@ -26,8 +26,12 @@ values = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x
 
 def launched(folder: Path, *program: str) -> subprocess.Popen[str]:
     """Run the launcher as a container would, with its folder in another place."""
+    return run_of(folder, "run", *program)
+
+
+def run_of(folder: Path, script: str, *program: str) -> subprocess.Popen[str]:
     run = folder / "here"
-    run.write_text((folder / "run").read_text().replace(LAUNCH_PATH, str(folder)))
+    run.write_text((folder / script).read_text().replace(LAUNCH_PATH, str(folder)))
     return subprocess.Popen(
         ["/bin/sh", str(run), *program],
         stdout=subprocess.PIPE,
@@ -58,6 +62,21 @@ def test_values_reach_the_program_through_the_pipe_and_no_file(handover: Handove
     # Nobody waits any more: an agent that comes back does not feed it again.
     assert not handover.feed(spec)
     assert not Handover(handover.folder).feed(spec)
+
+
+def test_a_command_inside_has_the_values_and_starts_nothing_else(handover: Handover) -> None:
+    spec = msgspec.structs.replace(SPEC, secret_env={"A": "x"}, start_script="echo started")
+    handover.prepare(spec)
+    program = launched(handover.folder, "/bin/true")
+    assert handover.feed(spec, patience=10)
+    program.communicate(timeout=20)
+    shell, script, *command = handover.words(spec, 'echo "$A"')
+    assert (shell, script) == ("sh", f"{LAUNCH_PATH}/inside")
+    program = run_of(handover.folder, "inside", *command)
+    assert handover.feed(spec, patience=10)
+    assert program.communicate(timeout=20)[0] == "x\n"
+    # Without secrets nothing of ours is between the engine and the command.
+    assert handover.words(SPEC, "save") == ["sh", "-c", "save"]
 
 
 def test_a_launcher_waits_for_an_agent_that_was_away(handover: Handover) -> None:
