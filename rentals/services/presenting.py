@@ -236,7 +236,7 @@ def sent_bytes(rental: Rental) -> int | None:
     None while its agent has not said anything yet.
     """
     seen = Workload.objects.values_list("observed", flat=True).get(pk=rental.workload_id)
-    return seen.get("sent_bytes")
+    return int(seen["sent_bytes"]) if "sent_bytes" in seen else None
 
 
 def rental_actions(rental: Rental) -> list[ActionOut]:

@@ -64,10 +64,10 @@ def test_from_the_offer_to_the_running_machine_without_a_script() -> None:
     assert rented.headers["Location"] == f"/rentals/{rental.pk}/"
     assert again.headers["Location"] == f"/rentals/{rental.pk}/"
     assert (rental.disk_gb, rental.renter_id) == (20, alice.user_id)
-    page = text(browser.get(f"/rentals/{rental.pk}/"))
-    assert "Reserving" in page
+    shown = text(browser.get(f"/rentals/{rental.pk}/"))
+    assert "Reserving" in shown
     # Nobody has counted yet: that is not none.
-    assert "Sent, free of charge – " in page
+    assert "Sent, free of charge – " in shown
 
 
 def test_a_disk_too_large_for_the_offer_is_refused_on_the_page() -> None:
