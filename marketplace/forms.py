@@ -80,7 +80,7 @@ def search_form(asked: dict[str, list[str]], answer: Answer) -> dict[str, Any]:
     others = [
         (name, value)
         for name, values in asked.items()
-        if name not in shown and name != "after"
+        if name not in shown and name not in {"after", "template"}
         for value in values
     ]
     return {"facets": facets, "choices": choices, "numbers": numbers, "others": others}

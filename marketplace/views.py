@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 from urllib.parse import urlencode
@@ -21,6 +22,7 @@ from nodes.presenting import search_row
 from nodes.search import board
 from nodes.search.query import Query, Sort, parse
 from rentals import services as rentals
+from rentals.models import Template
 
 
 def offer_face(offer: Offer) -> dict[str, Any]:
@@ -47,13 +49,16 @@ def landing(request: HttpRequest) -> HttpResponse:
         name: kept for name in request.GET if (kept := [v for v in request.GET.getlist(name) if v])
     }
     status, error = 200, None
+    template = _wanted_template(request, asked.pop("template", []))
     try:
         query = parse(asked.items())
     except Invalid as refused:
         status, error, query, asked = refused.status, refused, Query(), {}
     answer = board.search(query)
+    if template is not None:
+        asked["template"] = [str(template.pk)]
     context = {
-        "asked": asked,
+        "template": template,
         "error": error,
         "query": query,
         "answer": answer,
@@ -67,6 +72,18 @@ def landing(request: HttpRequest) -> HttpResponse:
         ],
     }
     return render(request, "marketplace/landing.html", context, status=status)
+
+
+def _wanted_template(request: HttpRequest, ids: list[str]) -> Template | None:
+    """Return the template for which a machine is looked for; raises NotFound for one that cannot be started."""
+    if not ids:
+        return None
+    viewer = accounts.actor_of_request(request) if request.user.is_authenticated else None
+    with suppress(ValueError):
+        startable = rentals.startable_templates(actor=viewer, also=ids[0])
+        if found := startable.filter(pk=uuid.UUID(ids[0])).first():
+            return found
+    raise NotFound("template_unknown", "There is no such template, or it is not yours to start.")
 
 
 def _best_value(query: Query) -> str:
@@ -89,6 +106,7 @@ def offer(request: HttpRequest, offer_id: uuid.UUID) -> HttpResponse:
     viewer = accounts.actor_of_request(request) if request.user.is_authenticated else None
     templates = rentals.startable_templates(actor=viewer, also=request.GET.get("template", ""))
     wished = {
+        "template": request.GET.get("template"),
         "gpu_count": request.GET.get("gpus") or 1,
         "disk_gb": request.GET.get("disk_gb") or 10,
     }

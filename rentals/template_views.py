@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import uuid
+from urllib.parse import urlencode
 
 from django.conf import settings
 from django.contrib.auth.decorators import login_required
@@ -60,6 +61,7 @@ def template(request: HttpRequest, template_id: uuid.UUID) -> HttpResponse:
         "versions": services.versions_of(actor=actor, template=version.template),
         "mine": services.is_owner(actor, version.template),
         "call": _call("templates/", as_file(document)),
+        "machines": urlencode({"template": template_id, **services.search_for(document.launch)}),
     }
     return render(request, "rentals/template.html", context)
 

@@ -11,6 +11,8 @@ from django.test import Client
 
 from accounts import services as accounts
 from nodes.market import Offer
+from rentals import services as rentals
+from rentals.launch import read_document
 from tests import cast
 from tests.doors import pages_of
 
@@ -94,3 +96,42 @@ def test_the_way_to_an_offer_keeps_the_size_that_was_asked_for() -> None:
     shown = pages_of(alice).get(f"/offers/{offer.pk}/", {"gpus": "2", "disk_gb": "50"}).content
     assert b'name="gpu_count" value="2"' in shown
     assert b'name="disk_gb" value="50"' in shown
+
+
+def test_a_machine_for_a_template_is_large_enough_and_is_rented_with_it() -> None:
+    _, small = cast.machine(cast.person("bob"), gpus=1, name="small")
+    _, large = cast.machine(cast.person("bob"), gpus=2, name="large")
+    alice = cast.person("alice", usd=50)
+    accounts.add_ssh_key(actor=alice, name="laptop", public_key=cast.public_ssh_key())
+    launch = {
+        "image": "127.0.0.1:5000/team/train:1",
+        "disk_gb": 30,
+        "minimum": {"gpus": 2, "vram_mib": 20_000},
+    }
+    own = rentals.create_template(
+        actor=alice, document=read_document({"name": "Train", "launch": launch})
+    )
+    browser = pages_of(alice)
+    told = browser.get(f"/templates/{own.pk}/").content.decode()
+    [address] = re.findall(r'href="(/\?[^"]+)"', told)
+    shown = browser.get(unescape(address)).content.decode()
+    assert "For the template <strong>Train</strong>" in shown
+    assert "Can start now: 1" in shown
+    assert str(small.pk) not in shown
+    [rent] = re.findall(rf'href="(/offers/{large.pk}/[^"]+)"', shown)
+    form = browser.get(unescape(rent)).context["form"]
+    assert (form["template"].value(), form["disk_gb"].value()) == (str(own.pk), "30")
+    # The next question is asked for the template, too.
+    assert f'<input type="hidden" name="template" value="{own.pk}">' in shown
+
+
+def test_a_template_that_cannot_be_started_is_refused_by_name() -> None:
+    own = cast.person("alice")
+    private = rentals.create_template(
+        actor=own,
+        document=read_document({"name": "Secret", "launch": {"image": "127.0.0.1:5000/a:1"}}),
+    )
+    for asked in (str(private.pk), "nothing", "00000000-0000-0000-0000-000000000000"):
+        answer = pages_of(cast.person("carol")).get("/", {"template": asked})
+        assert answer.status_code == 404
+        assert b"There is no such template" in answer.content

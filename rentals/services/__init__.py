@@ -4,6 +4,7 @@ from rentals.services.addresses import give_up_addresses
 from rentals.services.brake import forget_failed_starts
 from rentals.services.consent import answer_price, offer_raise
 from rentals.services.explaining import explain
+from rentals.services.fitting import search_for
 from rentals.services.keys import change_keys
 from rentals.services.launching import Changes, login_of
 from rentals.services.life import (
@@ -121,6 +122,7 @@ __all__ = [
     "restart_rental",
     "resume_billing",
     "review_price",
+    "search_for",
     "sent_bytes",
     "set_checkpoint",
     "set_limits",

@@ -16,6 +16,23 @@ _WORDS = {
 }
 
 
+def search_for(launch: Launch) -> dict[str, int]:
+    """Return the question to the search, as names and values, that leaves out what cannot be large enough.
+
+    Cores and memory are of a whole machine there, so whether a part is large enough the quote says.
+    """
+    least = launch.minimum
+    wished = {
+        "gpus": least.gpus,
+        "vram_mib_min": least.vram_mib,
+        "cuda_min": least.cuda,
+        "cpu_cores_min": least.cpu_cores,
+        "memory_mib_min": least.memory_mib,
+        "disk_gb": launch.disk_gb,
+    }
+    return {name: value for name, value in wished.items() if value}
+
+
 def require_disk(offer: Offer, disk_gb: int, launch: Launch) -> None:
     """Raise Invalid `disk_gb` unless the machine has this disk and the template can live on it."""
     if not 1 <= disk_gb <= min(offer.disk_gb, MAX_DISK_GB):
