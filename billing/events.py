@@ -34,11 +34,18 @@ class WalletLow(Event, frozen=True, kw_only=True):
 
 
 class TopUpFailed(Event, frozen=True, kw_only=True):
-    """A wallet could not fill itself: the saved method was declined; `tries_again` says whether it goes on."""
+    """A wallet could not fill itself: the saved method was declined.
+
+    `tries_again` says whether it goes on, `again` (epoch seconds) when, `tries` how often it was declined.
+    """
 
     topic: ClassVar[str] = "billing.top_up_failed"
     owner_id: str
+    deposit_id: str
+    why: str
+    tries: int
     tries_again: bool
+    again: int
 
 
 class WalletExhausted(Event, frozen=True, kw_only=True):

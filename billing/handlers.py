@@ -10,7 +10,11 @@ from billing.events import (
     DepositSucceeded,
     DisputeChanged,
     InvoiceIssued,
+    PayoutChanged,
+    RefundPosted,
+    TopUpFailed,
     WalletFroze,
+    WalletLow,
 )
 from billing.machine import DepositState
 from core.outbox import on
@@ -42,3 +46,30 @@ def tell_of_frost(event: WalletFroze) -> None:
 @on(InvoiceIssued)
 def tell_of_invoice(event: InvoiceIssued) -> None:
     services.tell_of_invoice(invoice_id=uuid.UUID(event.invoice_id))
+
+
+@on(WalletLow)
+def tell_of_low(event: WalletLow) -> None:
+    services.tell_of_low(
+        owner_id=uuid.UUID(event.owner_id), within=event.within, runs_out=event.runs_out
+    )
+
+
+@on(TopUpFailed)
+def tell_of_top_up(event: TopUpFailed) -> None:
+    services.tell_of_top_up(
+        deposit_id=uuid.UUID(event.deposit_id),
+        why=event.why,
+        tries=event.tries,
+        again=event.again if event.tries_again else None,
+    )
+
+
+@on(PayoutChanged)
+def tell_of_payout(event: PayoutChanged) -> None:
+    services.tell_of_payout(payout_id=uuid.UUID(event.payout_id), state=event.state)
+
+
+@on(RefundPosted)
+def tell_of_refund(event: RefundPosted) -> None:
+    services.tell_of_refund(refund_id=uuid.UUID(event.refund_id))

@@ -3,7 +3,8 @@
 1. A service calls `publish(event)` inside its transaction: a row, nothing else happens.
 2. On commit a hint asks the worker to drain at once; a sweep by clock drains what a hint lost.
 3. `drain` takes due rows one by one with SKIP LOCKED, runs the handlers registered with `@on`, deletes
-   the row. A handler that raises leaves the row, due again after 1, 2, 4 ... 300 s; others go on.
+   the row. A handler that raises leaves the row, due again after 1, 2, 4 ... 300 s; others go on. So does a
+   topic that nobody handles, and the log says so.
 
 So an event is handled at least once, in no promised order: handlers re-read the world and repeat safely.
 """
@@ -50,6 +51,11 @@ def on(event_type: type[E]) -> Callable[[Callable[[E], None]], Callable[[E], Non
         return handler
 
     return register
+
+
+def handlers_of(event_type: type[Event]) -> list[Handler]:
+    """Return who is told of an event."""
+    return list(_handlers.get(event_type.topic, ()))
 
 
 def set_hint(hint: Callable[[], None]) -> None:
@@ -113,7 +119,9 @@ def _drain_one() -> int | None:
 def _run_handlers(message: OutboxMessage) -> str:
     event_type = _types.get(message.topic)
     if event_type is None:
-        return ""
+        # Kept, not dropped: another version of the program may have written it, and one may know it yet.
+        log.error("nobody handles %s: outbox message %s is kept", message.topic, message.pk)
+        return f"nobody handles {message.topic}"
     try:
         event = msgspec.convert(message.payload, event_type)
     except msgspec.ValidationError as error:

@@ -42,7 +42,10 @@ class RentalContact(Event, frozen=True, kw_only=True):
 
 
 class RentalLimitNear(Event, frozen=True, kw_only=True):
-    """A rental has used four fifths of its cap (`spent`, `cap` in nano-units), or ends at `end` within the hour."""
+    """A rental has used four fifths of its cap (`spent`, `cap` in nano-units), or ends at `end` within the hour.
+
+    With `idle_since` it ends at `end` because it does next to nothing since then (epoch seconds).
+    """
 
     topic: ClassVar[str] = "rentals.limit_near"
     rental_id: str
@@ -50,6 +53,7 @@ class RentalLimitNear(Event, frozen=True, kw_only=True):
     spent: int = 0
     cap: int = 0
     end: int = 0
+    idle_since: int = 0
 
 
 class RentalSteered(Event, frozen=True, kw_only=True):

@@ -10,6 +10,9 @@ from core.outbox import on
 from nodes.events import LogsExpiring, NodeBack, NodeDrained, NodeLost, WorkloadObserved
 from rentals import reconcile, services
 from rentals.events import (
+    PriceChanged,
+    RaiseAnswered,
+    RaiseProposed,
     RentalContact,
     RentalLimitNear,
     RentalMoved,
@@ -65,6 +68,7 @@ def tell_of_limit(event: RentalLimitNear) -> None:
         spent=event.spent,
         cap=event.cap,
         end=event.end,
+        idle_since=event.idle_since,
     )
 
 
@@ -87,6 +91,21 @@ def tell_of_reserve(event: ReserveFreed) -> None:
         until=event.until,
         at=event.at,
     )
+
+
+@on(RaiseProposed)
+def tell_of_proposal(event: RaiseProposed) -> None:
+    services.tell_of_proposal(change_id=uuid.UUID(event.change_id))
+
+
+@on(RaiseAnswered)
+def tell_of_answer(event: RaiseAnswered) -> None:
+    services.tell_of_answer(change_id=uuid.UUID(event.change_id), accepted=event.accepted)
+
+
+@on(PriceChanged)
+def tell_of_price(event: PriceChanged) -> None:
+    services.tell_of_price(change_id=uuid.UUID(event.change_id))
 
 
 @on(NodeDrained)

@@ -136,9 +136,10 @@ class Rental(models.Model):
     cap_warned_at = models.DateTimeField(null=True, blank=True)
     # Since when the ports of a long-stopped rental are back in the pool: a start gives it others.
     address_given_up = models.DateTimeField(null=True, blank=True)
-    # Stopped after so many minutes of doing next to nothing; since when it does.
+    # Stopped after so many minutes of doing next to nothing; since when it does, and when that was told.
     idle_minutes = models.PositiveSmallIntegerField(null=True, blank=True)
     idle_since = models.DateTimeField(null=True, blank=True)
+    idle_warned_at = models.DateTimeField(null=True, blank=True)
     # Run inside before the platform stops it; when it was told to run for the stop that is planned now.
     checkpoint_command = models.CharField(max_length=1000, blank=True, default="")
     checkpoint_seconds = models.PositiveSmallIntegerField(default=60)

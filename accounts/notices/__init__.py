@@ -7,10 +7,17 @@ sentences are for people and may. Texts hold fields such as `{node}`, `{cost:usd
 
 from __future__ import annotations
 
-from accounts.notices import account, hosting, money, renting
+from accounts.notices import account, earning, hosting, money, prices, renting
 from accounts.notices.entry import AUDIENCES, CHANNELS, MAIL, PAGE, Entry
 
-_ENTRIES = (*account.ENTRIES, *money.ENTRIES, *renting.ENTRIES, *hosting.ENTRIES)
+_ENTRIES = (
+    *account.ENTRIES,
+    *money.ENTRIES,
+    *renting.ENTRIES,
+    *prices.ENTRIES,
+    *hosting.ENTRIES,
+    *earning.ENTRIES,
+)
 CATALOGUE = {entry.code: entry for entry in _ENTRIES}
 
 

@@ -107,6 +107,17 @@ _LIMITS = (
         subject=True,
     ),
     Entry(
+        "idle_near",
+        "renter",
+        "waiting",
+        "A rental does next to nothing and will soon be stopped, because you asked for that.",
+        "{node} is idle and stops at {end:when}",
+        "It has done next to nothing since {since:when}. Its disk is kept. Use it before that, or switch the stop on "
+        "idleness off, to go on.",
+        "rental",
+        subject=True,
+    ),
+    Entry(
         "end_reached",
         "renter",
         "waiting",

@@ -1,7 +1,7 @@
 """What is asked of the books: sums, and whether they are right."""
 
 from billing.queries.books import problems
-from billing.queries.giving import Standing, standing
+from billing.queries.giving import Standing, paid_by_hosts, standing
 from billing.queries.hosts import PlaceDay, earned_by_day, owed_by_hosts, ripening, young_of
 from billing.queries.invoices import GivenBack, Used, given_back_in, used_in
 from billing.queries.months import (
@@ -30,6 +30,7 @@ __all__ = [
     "lines_of_month",
     "moved_in_month",
     "owed_by_hosts",
+    "paid_by_hosts",
     "problems",
     "ripening",
     "somebody_is_exhausted",

@@ -6,6 +6,9 @@ import uuid
 from dataclasses import dataclass
 
 from django.db import connection
+from django.db.models import Sum
+
+from billing.models import AccountKind, Transfer
 
 # Of each posting of a subject's meters: what lies in [since, until) and still stands after reversals, less
 # what refunds and credits have given back of it already, wherever in it that was.
@@ -67,3 +70,15 @@ def standing(
             for pk, src, dst, kind, meter, t0, amount in cursor.fetchall()
         ]
     return [row for row in rows if row.amount > 0]
+
+
+def paid_by_hosts(*, group_id: uuid.UUID) -> list[tuple[uuid.UUID, int]]:
+    """Return which hosts gave back how much (nano-units) in one decision."""
+    legs = Transfer.objects.filter(
+        group_id=group_id,
+        meter=None,
+        src__kind=AccountKind.HOST.value,
+        dst__kind=AccountKind.WALLET.value,
+    )
+    rows = legs.values_list("src__owner_id").annotate(total=Sum("amount")).order_by("src__owner_id")
+    return [(owner_id, int(total)) for owner_id, total in rows if owner_id is not None]

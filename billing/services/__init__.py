@@ -82,6 +82,10 @@ from billing.services.telling import (
     tell_of_dispute,
     tell_of_frost,
     tell_of_invoice,
+    tell_of_low,
+    tell_of_payout,
+    tell_of_refund,
+    tell_of_top_up,
 )
 from billing.services.topups import (
     auto_top_up_of,
@@ -203,6 +207,10 @@ __all__ = [
     "tell_of_dispute",
     "tell_of_frost",
     "tell_of_invoice",
+    "tell_of_low",
+    "tell_of_payout",
+    "tell_of_refund",
+    "tell_of_top_up",
     "used_up_at",
     "verify_ledger",
     "warn_low_wallets",

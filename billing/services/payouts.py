@@ -29,6 +29,7 @@ CENT = money.NANO // 100
 MOST = 100_000 * money.NANO
 HINT_LENGTH = 4
 NOTE_LENGTH = 400
+TAKEN_BACK = "Taken back by its owner."
 UNDECIDED = frozenset({PayoutState.REQUESTED, PayoutState.APPROVED})
 
 
@@ -161,7 +162,7 @@ def cancel_payout(*, actor: Actor, payout_id: uuid.UUID) -> Payout:
     if found is None:
         raise NotFound("payout_unknown", "There is no such payout.")
     _require_state(found, UNDECIDED)
-    _give_back(actor, found, PayoutState.REFUSED, "Taken back by its owner.")
+    _give_back(actor, found, PayoutState.REFUSED, TAKEN_BACK)
     return found
 
 

@@ -5,9 +5,18 @@ from __future__ import annotations
 import uuid
 
 from accounts import services as accounts
-from billing.machine import DisputeState
-from billing.models import Deposit, Dispute, Invoice
+from accounts.notices import CATALOGUE
+from billing import queries
+from billing.machine import DisputeState, PayoutState
+from billing.models import Deposit, Dispute, Invoice, Payout, Refund, RefundKind
+from billing.services.payouts import TAKEN_BACK
 from core import clock
+
+_GIVEN = {
+    RefundKind.REFUND: "refund_received",
+    RefundKind.CREDIT: "credit_received",
+    RefundKind.ADJUSTMENT: "adjustment_received",
+}
 
 
 def tell_of_deposit(*, deposit_id: uuid.UUID, failed: bool) -> None:
@@ -63,3 +72,72 @@ def tell_of_invoice(*, invoice_id: uuid.UUID) -> None:
             "month": f"{found.month_id:%Y-%m}",
         },
     )
+
+
+def tell_of_low(*, owner_id: uuid.UUID, within: int, runs_out: int) -> None:
+    """Say that a balance ends within so many seconds, at `runs_out` (epoch)."""
+    accounts.notify(
+        user_id=owner_id,
+        code="balance_low",
+        key=f"{owner_id}:{within}:{runs_out}",
+        params={"within": within, "runs_out": runs_out},
+    )
+
+
+def tell_of_top_up(*, deposit_id: uuid.UUID, why: str, tries: int, again: int | None) -> None:
+    """Say that a wallet could not fill itself; it tries `again` (epoch seconds), or no more."""
+    found = Deposit.objects.get(pk=deposit_id)
+    more: dict[str, str | int] = {"tries": tries}
+    if again is not None:
+        more = {"amount": found.amount, "again": again}
+    accounts.notify(
+        user_id=found.owner_id,
+        code="top_up_given_up" if again is None else "top_up_failed",
+        key=str(deposit_id),
+        params={"why": sentence(why) or "Your payment method was declined.", **more},
+    )
+
+
+def tell_of_payout(*, payout_id: uuid.UUID, state: str) -> None:
+    """Tell a host what has become of a payout; what the host has taken back is no news."""
+    found = Payout.objects.get(pk=payout_id)
+    code = f"payout_{state}"
+    if code not in CATALOGUE or (state == PayoutState.REFUSED and found.note == TAKEN_BACK):
+        return
+    accounts.notify(
+        user_id=found.owner_id,
+        code=code,
+        key=str(payout_id),
+        params={
+            "amount": found.amount,
+            "hint": found.hint,
+            "at": clock.to_epoch(found.changed_at),
+            "ref": found.ref,
+            "why": sentence(found.note),
+        },
+    )
+
+
+def tell_of_refund(*, refund_id: uuid.UUID) -> None:
+    """Tell who was given something back, and the hosts whose earnings paid for it."""
+    found = Refund.objects.get(pk=refund_id)
+    accounts.notify(
+        user_id=found.owner_id,
+        code=_GIVEN[RefundKind(found.kind)],
+        key=str(refund_id),
+        subject_id=found.subject_id,
+        params={"amount": found.amount, "why": sentence(found.reason)},
+    )
+    for host_id, amount in queries.paid_by_hosts(group_id=refund_id):
+        accounts.notify(
+            user_id=host_id,
+            code="earnings_taken",
+            key=str(refund_id),
+            params={"amount": amount, "why": sentence(found.reason)},
+        )
+
+
+def sentence(text: str) -> str:
+    """Return what somebody has written as a sentence of its own."""
+    text = text.strip()
+    return text if not text or text.endswith((".", "!", "?", "…")) else f"{text}."

@@ -175,7 +175,16 @@ def note_declined(*, deposit_id: uuid.UUID, why: str) -> None:
     rule.enabled = rule.failures < MOST_FAILURES
     rule.save(update_fields=["next_at", "enabled"])
     _record(Actor.system(), rule, "top_up.failed", failures=rule.failures, why=rule.note)
-    outbox.publish(TopUpFailed(owner_id=str(rule.owner_id), tries_again=rule.enabled))
+    outbox.publish(
+        TopUpFailed(
+            owner_id=str(rule.owner_id),
+            deposit_id=str(deposit_id),
+            why=rule.note,
+            tries=rule.failures,
+            tries_again=rule.enabled,
+            again=clock.to_epoch(rule.next_at),
+        )
+    )
 
 
 @transaction.atomic

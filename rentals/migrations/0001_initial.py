@@ -51,6 +51,7 @@ class Migration(migrations.Migration):
                 ('address_given_up', models.DateTimeField(blank=True, null=True)),
                 ('idle_minutes', models.PositiveSmallIntegerField(blank=True, null=True)),
                 ('idle_since', models.DateTimeField(blank=True, null=True)),
+                ('idle_warned_at', models.DateTimeField(blank=True, null=True)),
                 ('checkpoint_command', models.CharField(blank=True, default='', max_length=1000)),
                 ('checkpoint_seconds', models.PositiveSmallIntegerField(default=60)),
                 ('checkpointed_at', models.DateTimeField(blank=True, null=True)),

@@ -22,6 +22,7 @@ from rentals.services.planned import (
     save_in_time,
     warn_of_cap,
     warn_of_end,
+    warn_of_idleness,
 )
 from rentals.services.steering import mine
 from rentals.services.terms import MAX_AHEAD, require_end
@@ -29,7 +30,9 @@ from rentals.services.terms import MAX_AHEAD, require_end
 MAX_CAP = 1_000_000 * money.NANO
 WARN_PERCENT = 80
 MIN_IDLE, MAX_IDLE = 5, 7 * 24 * 60
-LIMITS = ("ends_at", "spend_cap", "cap_warned_at", "end_warned_at", "idle_minutes")
+LIMITS = (
+    "ends_at", "spend_cap", "cap_warned_at", "end_warned_at", "idle_minutes", "idle_warned_at",
+)  # fmt: skip
 MAX_COMMAND = 1000
 MAX_CHECKPOINT_SECONDS = 600
 
@@ -61,7 +64,7 @@ def set_limits(
     if idle_minutes is not None and not MIN_IDLE <= idle_minutes <= MAX_IDLE:
         raise Invalid("idle_range", f"Name {MIN_IDLE} to {MAX_IDLE} minutes of idleness, or none.")
     rental.ends_at, rental.spend_cap, rental.cap_warned_at = ends_at, spend_cap, None
-    rental.idle_minutes = idle_minutes
+    rental.idle_minutes, rental.idle_warned_at = idle_minutes, None
     rental.end_warned_at = _known(ends_at, clock.now())
     rental.save(update_fields=LIMITS)
     audit.record(
@@ -149,6 +152,7 @@ def enforce_limits(*, actor: Actor, rental_id: uuid.UUID) -> None:
     save_in_time(actor, rental, plan, now)
     warn_of_cap(actor, rental, WARN_PERCENT)
     warn_of_end(rental)
+    warn_of_idleness(rental)
 
 
 @transaction.atomic
@@ -156,6 +160,6 @@ def note_idle(*, rental_id: uuid.UUID, since: dt.datetime | None) -> None:
     """Write down since when a running rental does next to nothing; None: it works."""
     rental = lock_rental(rental_id)
     if State(rental.state) is State.RUNNING and (rental.idle_since is None) != (since is None):
-        rental.idle_since = since
-        rental.save(update_fields=["idle_since"])
+        rental.idle_since, rental.idle_warned_at = since, None
+        rental.save(update_fields=["idle_since", "idle_warned_at"])
         announce(rental)

@@ -35,8 +35,8 @@ def move(actor: Actor, rental: Rental, to: State, **fields: Any) -> None:
     ran = rental.running_since is not None
     timed = note_phase(rental, frm, to, rental.phase_since)
     # A new phase is neither idle nor saved yet.
-    fresh = {"phase_since": clock.now(), "checkpointed_at": None, "idle_since": None}
-    fields = {**fresh, **fields}
+    fresh = dict.fromkeys(("checkpointed_at", "idle_since", "idle_warned_at"))
+    fields = {**fresh, "phase_since": clock.now(), **fields}
     if not Rental.objects.move(rental.pk, frm, to, **fields):
         raise RuntimeError(f"{rental} is locked, yet it is no longer {frm}")
     rental.state = to.value

@@ -22,6 +22,8 @@ from rentals.services.terms import unanswered
 SLACK_SECONDS = 2
 # How long before its end date a renter is told of it.
 WARN_OF_END = dt.timedelta(hours=1)
+# And of its stop for idleness: so long before, at most half of what it may idle.
+WARN_OF_IDLE = dt.timedelta(minutes=15)
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,26 @@ def warn_of_cap(actor: Actor, rental: Rental, percent: int) -> None:
         )
     )
     announce(rental)
+
+
+def warn_of_idleness(rental: Rental) -> None:
+    """Tell once that a locked rental is about to stop because it does next to nothing."""
+    until = idle_until(rental)
+    if until is None or rental.idle_since is None or rental.idle_warned_at is not None:
+        return
+    now = clock.now()
+    if now < until - min(WARN_OF_IDLE, (until - rental.idle_since) / 2):
+        return
+    rental.idle_warned_at = now
+    rental.save(update_fields=["idle_warned_at"])
+    outbox.publish(
+        RentalLimitNear(
+            rental_id=str(rental.pk),
+            at=now.timestamp(),
+            end=clock.to_epoch(until),
+            idle_since=clock.to_epoch(rental.idle_since),
+        )
+    )
 
 
 def warn_of_end(rental: Rental) -> None:

@@ -6,11 +6,11 @@ import uuid
 
 from accounts import services as accounts
 from billing import services as billing
-from core import money
+from core import clock, money
 from nodes.models import Workload
 from rentals import reasons
 from rentals.machine import State
-from rentals.models import Rental
+from rentals.models import PriceChange, Rental
 from rentals.services.presenting import size_of, ssh_command
 
 # Why a running rental stops, as its renter is told when it does; the others are told below.
@@ -54,11 +54,11 @@ def tell_renter(rental: Rental, code: str, key: str, **params: str | int) -> Non
     )
 
 
-def _tell_host(rental: Rental, code: str, **params: str | int) -> None:
+def _tell_host(rental: Rental, code: str, *, key: str = "", **params: str | int) -> None:
     accounts.notify(
         user_id=rental.node.owner_id,
         code=code,
-        key=str(rental.pk),
+        key=key or str(rental.pk),
         subject_id=rental.node_id,
         params={"node": rental.node.name, **params},
     )
@@ -112,10 +112,14 @@ def tell_of_contact(*, rental_id: uuid.UUID, lost: bool, at: int) -> None:
     tell_renter(_found(rental_id), code, f"{rental_id}:{at}", at=at)
 
 
-def tell_of_limit(*, rental_id: uuid.UUID, at: float, spent: int, cap: int, end: int) -> None:
-    """Tell that a rental is near its end (epoch seconds) or its cap (nano-units)."""
+def tell_of_limit(
+    *, rental_id: uuid.UUID, at: float, spent: int, cap: int, end: int, idle_since: int
+) -> None:
+    """Tell that a rental is near its end (epoch seconds), also by its idleness, or its cap (nano-units)."""
     rental, key = _found(rental_id), f"{rental_id}:{at}"
-    if end:
+    if idle_since:
+        tell_renter(rental, "idle_near", key, end=end, since=idle_since)
+    elif end:
         tell_renter(rental, "end_near", key, end=end)
     else:
         tell_renter(rental, "cap_near", key, spent=spent, cap=cap)
@@ -127,6 +131,41 @@ def tell_of_steering(*, rental_id: uuid.UUID, action: str, who: str, at: float, 
     tell_renter(
         _found(rental_id), code[action], f"{rental_id}:{at}", who=who, at=int(at), keys=keys
     )
+
+
+def _hourly(change: PriceChange) -> dict[str, str | int]:
+    """Return both prices in the fields of the catalogue: nano-units an hour, work and disk together."""
+    hour = money.SECONDS_PER_HOUR
+    return {
+        "old": (change.old_compute_rate + change.old_storage_rate) * hour,
+        "new": (change.compute_rate + change.storage_rate) * hour,
+        "start": clock.to_epoch(change.starts_at),
+    }
+
+
+def _change(change_id: uuid.UUID) -> tuple[PriceChange, Rental]:
+    found = PriceChange.objects.select_related("rental__node").get(pk=change_id)
+    return found, found.rental
+
+
+def tell_of_proposal(*, change_id: uuid.UUID) -> None:
+    """Tell a renter of a higher price that waits for an answer."""
+    change, rental = _change(change_id)
+    code = "price_next_term" if change.at_term else "price_raise"
+    tell_renter(rental, code, str(change_id), **_hourly(change))
+
+
+def tell_of_answer(*, change_id: uuid.UUID, accepted: bool) -> None:
+    """Tell a host how a renter has answered."""
+    change, rental = _change(change_id)
+    code = "raise_accepted" if accepted else "raise_refused"
+    _tell_host(rental, code, key=str(change_id), **_hourly(change))
+
+
+def tell_of_price(*, change_id: uuid.UUID) -> None:
+    """Tell a renter that another price is in force."""
+    change, rental = _change(change_id)
+    tell_renter(rental, "price_changed", str(change_id), **_hourly(change))
 
 
 def tell_of_reserve(

@@ -5,10 +5,12 @@ from __future__ import annotations
 from billing import services as billing
 from billing import tasks
 from billing.models import Deposit
-from billing.providers.base import Kind
+from billing.providers.base import Kind, SavedMethod
 from core.ids import new_id
 from hostagent.protocol import WorkloadState
-from tests.notices.stage import Stage
+from rentals import services
+from tests import cast
+from tests.notices.stage import USD, Stage
 
 
 def deposit_received(stage: Stage) -> Deposit:
@@ -59,6 +61,67 @@ def invoice_issued(stage: Stage) -> None:
     tasks.close_months()
 
 
+def low(stage: Stage) -> None:
+    stage.running()
+    stage.spend_down_to(3000)
+    tasks.warn_low_wallets()
+    tasks.warn_low_wallets()
+
+
+def declined(stage: Stage, *, times: int = 1) -> None:
+    billing.place_hold(
+        actor=stage.alice,
+        owner_id=stage.alice.user_id,
+        amount=billing.balance_of(owner_id=stage.alice.user_id).available,
+        reason="test",
+        subject_id=new_id(),
+    )
+    billing.set_auto_top_up(
+        actor=stage.alice,
+        saved=SavedMethod("fake-customer", "declined"),
+        threshold=5 * USD,
+        amount=20 * USD,
+        month_max=60 * USD,
+    )
+    for _ in range(times):
+        tasks.top_up_wallets()
+        stage.traveller.shift(86_400)
+
+
+def given_up(stage: Stage) -> None:
+    declined(stage, times=5)
+
+
+def refunded(stage: Stage) -> None:
+    stage.running()
+    stage.pass_time(3600)
+    services.end_rental(actor=stage.alice, rental_id=stage.rental.pk)
+    stage.says(WorkloadState.ABSENT)
+    billing.refund_charge(
+        actor=cast.person("dora", is_staff=True),
+        subject_id=stage.rental.pk,
+        amount=1_000_000,
+        reason="The disk was slow",
+        idempotency_key=str(new_id()),
+    )
+
+
+def credited(stage: Stage) -> None:
+    stage.running()
+    stage.pass_time(3600)
+    stage.says(WorkloadState.ABSENT)
+
+
+def adjusted(stage: Stage) -> None:
+    billing.adjust_wallet(
+        actor=cast.person("dora", is_staff=True),
+        owner_id=stage.alice.user_id,
+        amount=USD,
+        reason="Sorry for the long wait",
+        idempotency_key=str(new_id()),
+    )
+
+
 CAUSES = {
     "deposit_received": deposit_received,
     "deposit_failed": deposit_failed,
@@ -66,6 +129,12 @@ CAUSES = {
     "dispute_won": dispute_won,
     "dispute_lost": dispute_lost,
     "invoice_issued": invoice_issued,
+    "balance_low": low,
+    "top_up_failed": declined,
+    "top_up_given_up": given_up,
+    "refund_received": refunded,
+    "credit_received": credited,
+    "adjustment_received": adjusted,
     "wallet_frozen": disputed,
     "wallet_thawed": dispute_won,
     "balance_used_up": balance_used_up,

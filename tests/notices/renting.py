@@ -78,6 +78,20 @@ def end_reached(stage: Stage) -> None:
     stage.pass_time(500)
 
 
+def idle_near(stage: Stage) -> None:
+    stage.running()
+    services.set_limits(
+        actor=stage.alice,
+        rental_id=stage.rental.pk,
+        ends_at=None,
+        spend_cap=None,
+        idle_minutes=60,
+    )
+    stage.says(WorkloadState.RUNNING, idle=True)
+    stage.pass_time(50 * 60)
+    stage.pass_time(60)
+
+
 def cap_near(stage: Stage) -> None:
     limited(stage, cap_seconds=1000)
     stage.pass_time(850)
@@ -145,6 +159,7 @@ CAUSES = {
     "rental_ended": ended,
     "end_near": end_near,
     "end_reached": end_reached,
+    "idle_near": idle_near,
     "cap_near": cap_near,
     "cap_reached": cap_reached,
     "disk_on_reserve": balance_used_up,

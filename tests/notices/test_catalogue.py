@@ -16,11 +16,18 @@ from core.models import OutboxMessage
 from rentals import probing
 from tests import cast
 from tests.doors import pages_of
-from tests.notices import account, hosting, money, renting
+from tests.notices import account, earning, hosting, money, prices, renting
 from tests.notices.stage import Stage
 
 pytestmark = pytest.mark.django_db
-CAUSES = {**account.CAUSES, **money.CAUSES, **renting.CAUSES, **hosting.CAUSES}
+CAUSES = {
+    **account.CAUSES,
+    **money.CAUSES,
+    **renting.CAUSES,
+    **prices.CAUSES,
+    **hosting.CAUSES,
+    **earning.CAUSES,
+}
 
 
 @pytest.fixture

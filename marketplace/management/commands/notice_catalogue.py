@@ -11,7 +11,7 @@ from accounts.notices import to_markdown
 
 HEAD = """# What people are told
 
-Made from `accounts/notices.py` by `./run schema`; do not edit. Each is one notification in the page, a mail, or
+Made from `accounts/notices/` by `./run schema`; do not edit. Each is one notification in the page, a mail, or
 both; what is not "always" is switched at `/notifications/choices/` and by `/api/v1/notice-choices/`. Codes never
 change their meaning. A thing that happened is told once, however often its event is delivered. Mail goes out in
 the time zone that a person chose (else UTC), is tried again after a failure, and says which page it is about.

@@ -1,0 +1,67 @@
+"""What hosts are told of what they earn. Pure."""
+
+from __future__ import annotations
+
+from accounts.notices.entry import PAGE, Entry
+
+_PAGE = frozenset({PAGE})
+
+ENTRIES = (
+    Entry(
+        "payout_requested",
+        "host",
+        "information",
+        "A payout of your earnings is asked for.",
+        "A payout of {amount:usd} was asked for",
+        "It goes to the account that ends with {hint}. If that was not you, take it back on the page of your "
+        "earnings and change your password.",
+        "earnings",
+        fixed=_PAGE,
+    ),
+    Entry(
+        "payout_approved",
+        "host",
+        "information",
+        "A payout is approved and will be sent.",
+        "Your payout of {amount:usd} is approved",
+        "It is sent next to the account that ends with {hint}.",
+        "earnings",
+        on=_PAGE,
+    ),
+    Entry(
+        "payout_paid",
+        "host",
+        "usable",
+        "A payout is sent.",
+        "{amount:usd} are on their way to you",
+        "They were sent at {at:when} to the account that ends with {hint}, as {ref}.",
+        "earnings",
+    ),
+    Entry(
+        "payout_refused",
+        "host",
+        "failed",
+        "A payout is refused; the money is free again.",
+        "Your payout of {amount:usd} was refused",
+        "{why} The money is free again.",
+        "earnings",
+    ),
+    Entry(
+        "payout_failed",
+        "host",
+        "failed",
+        "A payout could not be sent; the money is free again.",
+        "Your payout of {amount:usd} could not be sent",
+        "{why} The money is free again: look at the account that it should go to and ask once more.",
+        "earnings",
+    ),
+    Entry(
+        "earnings_taken",
+        "host",
+        "failed",
+        "A renter gets money back that one of your machines had earned.",
+        "{amount:usd} of your earnings went back to a renter",
+        "{why} What you no longer had is owed and is taken from what you earn next.",
+        "earnings",
+    ),
+)

@@ -1,0 +1,63 @@
+"""What renters and hosts are told of the price of a rental. Pure."""
+
+from __future__ import annotations
+
+from accounts.notices.entry import PAGE, Entry
+
+_PAGE = frozenset({PAGE})
+
+ENTRIES = (
+    Entry(
+        "price_next_term",
+        "renter",
+        "waiting",
+        "A rental will cost more when its price lock ends, if you accept it.",
+        "{node} would cost {new:usd} an hour from {start:when}",
+        "It costs {old:usd} an hour now, and that stays so until then. Accept or refuse on its page. Without your yes "
+        "it is stopped at that moment, its disk kept.",
+        "rental",
+        subject=True,
+        fixed=_PAGE,
+    ),
+    Entry(
+        "price_raise",
+        "renter",
+        "waiting",
+        "A host asks for more inside the price lock of a rental.",
+        "The host of {node} asks for {new:usd} an hour",
+        "It costs {old:usd} an hour now. The other price holds only if you accept it before {start:when}; without an "
+        "answer nothing changes.",
+        "rental",
+        subject=True,
+    ),
+    Entry(
+        "price_changed",
+        "renter",
+        "information",
+        "Another price is in force for a rental: one that you accepted, or a lower one.",
+        "{node} costs {new:usd} an hour",
+        "Since {start:when}; it was {old:usd} an hour before.",
+        "rental",
+        subject=True,
+    ),
+    Entry(
+        "raise_accepted",
+        "host",
+        "usable",
+        "A renter accepts the higher price that you asked for.",
+        "Your price for {node} is accepted",
+        "The renter pays {new:usd} an hour instead of {old:usd}, before the fee.",
+        "machine",
+        subject=True,
+    ),
+    Entry(
+        "raise_refused",
+        "host",
+        "information",
+        "A renter refuses the higher price that you asked for.",
+        "Your price for {node} is refused",
+        "The renter does not pay {new:usd} an hour; {old:usd} stay in force while they are locked.",
+        "machine",
+        subject=True,
+    ),
+)
