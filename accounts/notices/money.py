@@ -104,8 +104,8 @@ ENTRIES = (
         "failed",
         "Your wallet could not fill itself too often and does not try any more.",
         "Your wallet does not fill itself any more",
-        "{why} It was tried {tries} times and is switched off now. Pay in with a method that works, let it be remembered, "
-        "and switch it on again.",
+        "{why} It was tried {tries} times and is switched off now. Pay in with a method that works, let it be "
+        "remembered, and switch it on again.",
         "wallet",
         fixed=_PAGE,
     ),
