@@ -65,6 +65,8 @@ def _come_up(rental: Rental, workload: Workload, patience: float) -> None:
     system = Actor.system()
     if seen == WorkloadState.FAILED:
         _fail(rental, workload)
+    elif seen == WorkloadState.ABSENT:
+        _fail_removed(rental, workload)
     elif _is_shut_out(rental, workload):
         services.fail_rental(
             actor=system,
@@ -119,6 +121,16 @@ def _fail(rental: Rental, workload: Workload) -> None:
     )
 
 
+def _fail_removed(rental: Rental, workload: Workload) -> None:
+    services.fail_rental(
+        actor=Actor.system(),
+        rental_id=rental.pk,
+        code="host_removed",
+        message=f"{rental.node.name} removed the container.",
+        at=clock.to_epoch(workload.observed_at) if workload.observed_at else None,
+    )
+
+
 def _watch(rental: Rental, workload: Workload) -> None:
     if _is_seen_running(rental, workload):
         seen = clock.to_epoch(workload.observed_at or clock.now())
@@ -128,13 +140,7 @@ def _watch(rental: Rental, workload: Workload) -> None:
     elif workload.observed_state == WorkloadState.FAILED:
         _fail(rental, workload)
     elif workload.observed_state == WorkloadState.ABSENT:
-        services.fail_rental(
-            actor=Actor.system(),
-            rental_id=rental.pk,
-            code="host_removed",
-            message=f"{rental.node.name} removed the container.",
-            at=clock.to_epoch(workload.observed_at) if workload.observed_at else None,
-        )
+        _fail_removed(rental, workload)
 
 
 def _note_idle(rental: Rental, workload: Workload) -> None:
@@ -184,8 +190,8 @@ def _each_for_itself(rental_id: uuid.UUID) -> Iterator[None]:
 def sweep() -> None:
     """Advance every rental that is on its way somewhere, each for itself."""
     on_the_way = [state.value for state in LIVE - {State.RUNNING, State.STOPPED}]
-    rental_ids = Rental.objects.filter(state__in=on_the_way).values_list("pk", flat=True)
-    for rental_id in list(rental_ids):
+    rental_ids = Rental.objects.filter(state__in=on_the_way).order_by("pk")
+    for rental_id in list(rental_ids.values_list("pk", flat=True)):
         with _each_for_itself(rental_id):
             advance(rental_id, patience=SSH_GLANCE_SECONDS)
 
@@ -193,7 +199,7 @@ def sweep() -> None:
 def probe_running() -> None:
     """Look at every running rental through its public address."""
     running = Rental.objects.filter(state=State.RUNNING.value).select_related("version", "node")
-    for rental in list(running):
+    for rental in list(running.order_by("pk")):
         if rental.node.status == NodeStatus.OFFLINE.value:
             continue
         sign = probing.look(rental.ssh_host, ssh_port(rental), timeout=3)
@@ -243,25 +249,27 @@ def bridge_gap(node_id: uuid.UUID, last_beat: int, first_beat: int) -> None:
 
 
 def _on(node_id: uuid.UUID) -> RentalQuerySet:
-    return Rental.objects.filter(node_id=node_id).exclude(state=State.ENDED.value)
+    return Rental.objects.filter(node_id=node_id).exclude(state=State.ENDED.value).order_by("pk")
 
 
 def turn_prices() -> None:
     """Let the prices whose lock has ended change, or stop what did not accept them, at exactly that second."""
-    for rental_id in list(Rental.objects.price_due().values_list("pk", flat=True)):
+    for rental_id in list(Rental.objects.price_due().order_by("pk").values_list("pk", flat=True)):
         with _each_for_itself(rental_id):
             services.review_price(actor=Actor.system(), rental_id=rental_id)
 
 
 def review_prices() -> None:
     """Tell higher prices in time, and let go of what nobody has to answer any more."""
-    for rental_id in list(Rental.objects.price_unsettled().values_list("pk", flat=True)):
+    for rental_id in list(
+        Rental.objects.price_unsettled().order_by("pk").values_list("pk", flat=True)
+    ):
         with _each_for_itself(rental_id):
             services.review_price(actor=Actor.system(), rental_id=rental_id)
 
 
 def enforce_limits() -> None:
     """Stop what has reached the end, the cap or the idleness that its renter set, at exactly that second."""
-    for rental_id in list(Rental.objects.with_plans().values_list("pk", flat=True)):
+    for rental_id in list(Rental.objects.with_plans().order_by("pk").values_list("pk", flat=True)):
         with _each_for_itself(rental_id):
             services.enforce_limits(actor=Actor.system(), rental_id=rental_id)

@@ -56,7 +56,7 @@ def _test(names: list[str]) -> int:
 def _histories() -> int:
     """Run many more random histories of money than a plain run does: before a release."""
     os.environ.setdefault("DISTRIBUTEDCOMPUTE_HISTORIES", str(HISTORIES))
-    files = ["tests/crash/test_histories.py", "tests/histories/lives.py"]
+    files = ["tests/crash/test_histories.py", "tests/crash/test_lives.py"]
     command = [sys.executable, "-m", "pytest", *files]
     return subprocess.run(command, check=False).returncode
 

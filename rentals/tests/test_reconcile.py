@@ -110,6 +110,14 @@ def test_an_agent_that_never_says_a_word_is_given_up_after_the_same_time(coming:
     assert coming.end() == ("stopping", "reserved_timeout", "host")
 
 
+def test_a_container_that_vanishes_on_its_way_up_ends_the_rental_at_once(coming: Coming) -> None:
+    coming.says(WorkloadState.STARTING)
+    coming.says(WorkloadState.ABSENT)
+    assert coming.end() == ("ended", "host_removed", "host")
+    assert not Allocation.objects.filter(released_at=None).exists()
+    assert billing.balance_of(owner_id=coming.alice.user_id).available == 50 * money.NANO
+
+
 def test_an_address_that_frps_refuses_is_the_platforms_fault(coming: Coming) -> None:
     coming.says(WorkloadState.STARTING, code="tunnel_refused", message="port taken")
     coming.traveller.shift(10)

@@ -1,6 +1,6 @@
 """Many random histories of money, each beside a model. The seed is printed; the same seed is the same histories.
 
-`DISTRIBUTEDCOMPUTE_HISTORIES` says how many (1,000). The lives of a renter's rentals are `tests/histories/lives.py`.
+`DISTRIBUTEDCOMPUTE_HISTORIES` says how many (1,000). The lives of a renter's rentals are `test_lives`.
 `DISTRIBUTEDCOMPUTE_SEED` says which is the first.
 """
 
