@@ -78,6 +78,7 @@ def question(random_: random.Random) -> Asked:
 def touched(snapshot: Snapshot, query: Query) -> None:
     """Read once what a question is about."""
     names = {ROOM, "disk_gb", COMBINATION, "compute_rate", "storage_gb_rate", "number"}
+    names |= {"minimum_rate"}
     names |= {each.name for each in query.filters} & snapshot.stored.keys()
     for name in names:
         snapshot[name].max()

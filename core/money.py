@@ -26,6 +26,11 @@ def rate_from_monthly(price: Decimal) -> int:
     return int((price * NANO / SECONDS_PER_MONTH).to_integral_value(ROUND_HALF_UP))
 
 
+def compute_rate(rate: int, cards: int, minimum: int) -> int:
+    """Return what a rental's compute costs (nano/s): cards (none: the machine, once) at `rate`, at least `minimum`."""
+    return max(rate * max(cards, 1), minimum)
+
+
 def hourly_from_rate(rate: int) -> Decimal:
     """Return the exact price per hour of a rate in nano/s."""
     return Decimal(rate * SECONDS_PER_HOUR) / NANO

@@ -28,6 +28,7 @@ from rentals.models import Template
 def offer_face(offer: Offer) -> dict[str, Any]:
     """Return what a page shows of an offer."""
     hardware = f"{offer.gpu_total} × {offer.gpu_model}, " if offer.gpu_total else ""
+    rate = offer.compute_rate if offer.gpu_total else max(offer.compute_rate, offer.minimum_rate)
     return {
         "id": offer.pk,
         "name": offer.node.name,
@@ -37,7 +38,11 @@ def offer_face(offer: Offer) -> dict[str, Any]:
         "disk_limit": "enforced" if offer.disk_quota else "soft",
         "isolation": offer.isolation,
         "per": "for each GPU" if offer.gpu_total else "for the whole machine",
-        "hourly": money.decimal_string(offer.compute_rate * money.SECONDS_PER_HOUR),
+        "hourly": money.decimal_string(rate * money.SECONDS_PER_HOUR),
+        # On a machine that is rented whole the greater of the two is simply its price.
+        "minimum": money.decimal_string(offer.minimum_rate * money.SECONDS_PER_HOUR)
+        if offer.gpu_total and offer.minimum_rate > offer.compute_rate
+        else "",
         "storage_monthly": money.decimal_string(offer.storage_gb_rate * money.SECONDS_PER_MONTH),
     }
 

@@ -21,6 +21,7 @@ from hostagent.protocol import ProtocolError, read_join
 from nodes import services, telemetry
 from nodes.models import Node, NodeKey, Offer
 from nodes.presenting import hidden_out, rank_out
+from nodes.search.rows import NO_PRICE
 
 
 def node_out(node: Node) -> dict[str, Any]:
@@ -42,9 +43,11 @@ def node_out(node: Node) -> dict[str, Any]:
         "price": {
             "gpu_hourly": money.decimal_string(node.gpu_rate * money.SECONDS_PER_HOUR),
             "cpu_node_hourly": money.decimal_string(node.cpu_node_rate * money.SECONDS_PER_HOUR),
+            "minimum_hourly": money.decimal_string(node.minimum_rate * money.SECONDS_PER_HOUR),
             "storage_gb_monthly": money.decimal_string(
                 node.storage_gb_rate * money.SECONDS_PER_MONTH
             ),
+            "egress_gb": NO_PRICE,
         },
     }
 
@@ -120,10 +123,50 @@ class NodeView(APIView):
         return Response(node_out(node))
 
 
+def price_in(**more: Any) -> serializers.DecimalField:
+    """Return a field for a price in currency units."""
+    return serializers.DecimalField(max_digits=12, decimal_places=6, min_value=0, **more)
+
+
 class PricesIn(serializers.Serializer[Any]):
-    gpu_hourly = serializers.DecimalField(max_digits=12, decimal_places=6, min_value=0)
-    cpu_node_hourly = serializers.DecimalField(max_digits=12, decimal_places=6, min_value=0)
-    storage_gb_monthly = serializers.DecimalField(max_digits=12, decimal_places=6, min_value=0)
+    gpu_hourly = price_in()
+    cpu_node_hourly = price_in()
+    storage_gb_monthly = price_in()
+    minimum_hourly = price_in(required=False)
+    egress_gb = price_in(required=False)
+
+
+class ManyPricesIn(serializers.Serializer[Any]):
+    """Either `node_ids` or `all`; a price that is not named stays as it is."""
+
+    node_ids = serializers.ListField(
+        child=serializers.UUIDField(), required=False, max_length=services.MOST_AT_ONCE
+    )
+    all = serializers.BooleanField(default=False)
+    gpu_hourly = price_in(required=False)
+    cpu_node_hourly = price_in(required=False)
+    minimum_hourly = price_in(required=False)
+    storage_gb_monthly = price_in(required=False)
+    egress_gb = price_in(required=False)
+
+
+class ManyPricesView(APIView):
+    """What several of the caller's machines cost from now on: on all of them or on none."""
+
+    @extend_schema(
+        operation_id="nodes_prices_of_many", request=ManyPricesIn, responses=OpenApiTypes.OBJECT
+    )
+    def post(self, request: Request) -> Response:
+        body = ManyPricesIn(data=request.data)
+        body.is_valid(raise_exception=True)
+        asked = dict(body.validated_data)
+        everything, ids = asked.pop("all"), asked.pop("node_ids", None)
+        if everything == (ids is not None):
+            raise Invalid("machines_missing", "Name the machines in `node_ids`, or say `all`.")
+        changed = services.set_prices_of_many(
+            actor=actor_from(request), node_ids=ids, prices=services.Prices(**asked)
+        )
+        return Response([node_out(node) for node in changed])
 
 
 class NodePricesView(APIView):

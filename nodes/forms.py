@@ -2,19 +2,50 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 from django import forms
+
+from nodes.models import Node
+
+
+def price(label: str, help_text: str = "", *, required: bool = True) -> forms.DecimalField:
+    """Return a field for a price in dollars."""
+    return forms.DecimalField(
+        label=label, help_text=help_text, min_value=0, max_value=1000, required=required
+    )
 
 
 class PricesForm(forms.Form):
     """Prices from now on; what runs keeps its own."""
 
-    gpu_hourly = forms.DecimalField(label="$ an hour for each GPU", min_value=0, max_value=1000)
-    cpu_node_hourly = forms.DecimalField(
-        label="$ an hour for the machine (no GPU)", min_value=0, max_value=1000
+    gpu_hourly = price("$ an hour for each GPU", "Its share of cores and memory is in it.")
+    cpu_node_hourly = price(
+        "$ an hour for the machine (no GPU)", "A machine without cards is rented whole."
     )
-    storage_gb_monthly = forms.DecimalField(
-        label="$ a month for each GB of disk", min_value=0, max_value=1000
+    minimum_hourly = price(
+        "$ an hour at least, for any rental",
+        "However few GPUs somebody rents, this is what it costs without its disk. 0: no minimum.",
+        required=False,
     )
+    storage_gb_monthly = price("$ a month for each GB of disk")
+
+
+class ManyPricesForm(forms.Form):
+    """The same prices for several machines; what is left empty stays as it is."""
+
+    machines = forms.ModelMultipleChoiceField(
+        Node.objects.none(), widget=forms.CheckboxSelectMultiple
+    )
+    gpu_hourly = price("$ an hour for each GPU", required=False)
+    cpu_node_hourly = price("$ an hour for the machine (no GPU)", required=False)
+    minimum_hourly = price("$ an hour at least, for any rental", required=False)
+    storage_gb_monthly = price("$ a month for each GB of disk", required=False)
+
+    def __init__(self, *args: Any, machines: Iterable[Node], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["machines"].queryset = machines  # type: ignore[attr-defined]
 
 
 class NodeKeyForm(forms.Form):

@@ -16,8 +16,9 @@ class Offer(models.Model):
     """What can be rented on a machine now, in typed columns; `nodes.services.listing` keeps it true.
 
     What is not known is null (a text: empty), never 0. Rates are nano-units a second, by the card on a
-    GPU machine and for the whole of another. `number` orders offers for good. `changed_seq` is the transaction
-    that wrote the row last: the database sets both (see `nodes.triggers`), so no writer can forget it.
+    GPU machine and for the whole of another; a rental's compute costs at least `minimum_rate` however few cards
+    it takes. `number` orders offers for good. `changed_seq` is the transaction that wrote the row last: the
+    database sets both (see `nodes.triggers`), so no writer can forget it.
     """
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
@@ -48,6 +49,7 @@ class Offer(models.Model):
     disk_gb = models.PositiveIntegerField()
     compute_rate = models.BigIntegerField()
     storage_gb_rate = models.BigIntegerField()
+    minimum_rate = models.BigIntegerField(default=0)
     reliability_bp = models.PositiveSmallIntegerField(null=True, blank=True)
     ready_seconds = models.PositiveIntegerField(null=True, blank=True)
     region = models.CharField(max_length=40, blank=True, default="")

@@ -95,7 +95,12 @@ class Node(models.Model):
                 condition=_one_of("status", [s.value for s in NodeStatus]), name="node_status_known"
             ),
             models.CheckConstraint(
-                condition=Q(gpu_rate__gte=0, cpu_node_rate__gte=0, storage_gb_rate__gte=0),
+                condition=Q(
+                    gpu_rate__gte=0,
+                    cpu_node_rate__gte=0,
+                    storage_gb_rate__gte=0,
+                    minimum_rate__gte=0,
+                ),
                 name="node_rates_not_negative",
             ),
         ]

@@ -15,9 +15,9 @@ from django.views.decorators.http import require_POST
 from accounts.actors import Actor
 from accounts.services import actor_of_request
 from core import clock, money
-from core.errors import NotFound
+from core.errors import Conflict, Invalid, NotFound
 from nodes import services
-from nodes.forms import NodeKeyForm, PricesForm
+from nodes.forms import ManyPricesForm, NodeKeyForm, PricesForm
 from nodes.machine import NodeStatus
 from nodes.models import Allocation, Node, NodeKey, Offer, Workload
 from nodes.presenting import hidden_out, rank_out
@@ -114,6 +114,37 @@ def machine(request: HttpRequest, node_id: uuid.UUID) -> HttpResponse:
 
 
 @login_required
+def fleet_prices(request: HttpRequest) -> HttpResponse:
+    """The same prices for several machines: on all that are ticked, or on none."""
+    actor = actor_of_request(request)
+    actor.require("node:manage")
+    mine = Node.objects.filter(owner_id=actor.user_id).order_by("name")
+    form = ManyPricesForm(request.POST or None, machines=mine)
+    refused, changed, status = None, None, 200
+    if request.method == "POST" and form.is_valid():
+        asked = dict(form.cleaned_data)
+        ids = [node.pk for node in asked.pop("machines")]
+        try:
+            changed = services.set_prices_of_many(
+                actor=actor, node_ids=ids, prices=services.Prices(**asked)
+            )
+        except (Conflict, Invalid) as error:
+            refused, status = error, error.status
+    ticked = set(request.POST.getlist("machines"))
+    context = {
+        "form": form,
+        "refused": refused,
+        "changed": changed,
+        "machines": [
+            {"node": node, "ticked": str(node.pk) in ticked, **_prices(node)}
+            for node in mine[: services.MOST_AT_ONCE]
+        ],
+        "most": services.MOST_AT_ONCE,
+    }
+    return render(request, "nodes/prices.html", context, status=status)
+
+
+@login_required
 @require_POST
 def machine_drain(request: HttpRequest, node_id: uuid.UUID) -> HttpResponse:
     """Take no new rentals, or take them again."""
@@ -126,5 +157,6 @@ def _prices(node: Node) -> dict[str, str]:
     return {
         "gpu_hourly": money.decimal_string(node.gpu_rate * money.SECONDS_PER_HOUR),
         "cpu_node_hourly": money.decimal_string(node.cpu_node_rate * money.SECONDS_PER_HOUR),
+        "minimum_hourly": money.decimal_string(node.minimum_rate * money.SECONDS_PER_HOUR),
         "storage_gb_monthly": money.decimal_string(node.storage_gb_rate * money.SECONDS_PER_MONTH),
     }

@@ -23,7 +23,7 @@ OFFERS = """
         (id, node_id, listed, hidden_because, tier, gpu_model, gpu_vendor, gpu_total, gpu_free, vram_mib,
          gflops, memory_bandwidth_gbs, compute_capability, cuda, driver, mig, pcie_generation, pcie_lanes,
          cpu_model, cpu_cores, memory_mib, architecture, os, disk_gb, compute_rate, storage_gb_rate,
-         reliability_bp, ready_seconds, region, country, isolation, disk_quota, simulated, updated_at)
+         minimum_rate, reliability_bp, ready_seconds, region, country, isolation, disk_quota, simulated, updated_at)
     SELECT md5('offer' || n)::uuid, md5('node' || n)::uuid,
            d %% 10 > 0, CASE WHEN d %% 10 > 0 THEN '' ELSE 'offline' END,
            CASE WHEN model > 24 THEN 'HPC' ELSE 'CONSUMER_GPU' END,
@@ -36,6 +36,7 @@ OFFERS = """
            d %% 50 = 0, 3 + d %% 3, (ARRAY[4, 8, 16])[1 + d %% 3],
            'CPU ' || d %% 40, 8 * (1 + d %% 16), 16384 * (1 + d %% 24), 'amd64', 'System ' || d %% 6,
            20 + d %% 2000, 3000 + (model * 4000 + d %% 30000) * (1 + model / 20), 20 + d %% 60,
+           CASE WHEN d %% 9 = 0 THEN 90000 ELSE 0 END,
            CASE WHEN d %% 17 > 0 THEN 9000 + d %% 1001 END,
            CASE WHEN d %% 4 > 0 THEN 5 + d %% 120 END,
            (ARRAY['Europe', 'North America', 'Asia', 'South America', ''])[1 + d %% 5],

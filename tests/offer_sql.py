@@ -11,7 +11,7 @@ from django.db import connection
 from nodes.search.fields import FACETS, FIELDS, Kind
 
 KNOWN_LAST = 2**37 - 1
-PRICE = "(compute_rate * %(factor)s + storage_gb_rate * %(disk)s)"
+PRICE = "(greatest(compute_rate * %(factor)s, minimum_rate) + storage_gb_rate * %(disk)s)"
 VALUE = f"least({KNOWN_LAST - 1}, gflops::bigint * %(factor)s * 1000000000 / greatest({PRICE} * 3600, 1))"
 ORDERS = {
     "price": PRICE,

@@ -186,6 +186,7 @@ class Migration(migrations.Migration):
                 ('disk_gb', models.PositiveIntegerField()),
                 ('compute_rate', models.BigIntegerField()),
                 ('storage_gb_rate', models.BigIntegerField()),
+                ('minimum_rate', models.BigIntegerField(default=0)),
                 ('reliability_bp', models.PositiveSmallIntegerField(blank=True, null=True)),
                 ('ready_seconds', models.PositiveIntegerField(blank=True, null=True)),
                 ('region', models.CharField(blank=True, default='', max_length=40)),
@@ -250,7 +251,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name='node',
-            constraint=models.CheckConstraint(condition=models.Q(('cpu_node_rate__gte', 0), ('gpu_rate__gte', 0), ('storage_gb_rate__gte', 0)), name='node_rates_not_negative'),
+            constraint=models.CheckConstraint(condition=models.Q(('cpu_node_rate__gte', 0), ('gpu_rate__gte', 0), ('minimum_rate__gte', 0), ('storage_gb_rate__gte', 0)), name='node_rates_not_negative'),
         ),
         migrations.AddConstraint(
             model_name='gpu',

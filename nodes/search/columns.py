@@ -18,7 +18,7 @@ from nodes.search.fields import FACETS, FLAGS, NUMBERS, TEXTS
 
 Array = NDArray[Any]
 NARROW = ("disk_gb", *NUMBERS, *FLAGS)
-WIDE = ("number", "compute_rate", "storage_gb_rate")
+WIDE = ("number", "compute_rate", "storage_gb_rate", "minimum_rate")
 THINGS = ("id", "node__name")
 # What a row is made of, in the order in which `applied` expects its values.
 ROW = (*WIDE, *NARROW, *TEXTS, *THINGS, "listed")

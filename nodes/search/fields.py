@@ -93,8 +93,8 @@ GROUPS: dict[str, tuple[Field, ...]] = {
     "Network": (
         unknown("down_mbits", "inet_down", "Mbit/s"),
         unknown("up_mbits", "inet_up", "Mbit/s"),
-        unknown("down_gb_price", "inet_down_cost", "$/GB"),
-        unknown("up_gb_price", "inet_up_cost", "$/GB"),
+        Field("down_gb_price", "inet_down_cost", "$/GB", Kind.ANSWER, note="0.00 everywhere"),
+        Field("up_gb_price", "inet_up_cost", "$/GB", Kind.ANSWER, note="0.00: counted, not billed"),
         unknown("open_ports", "direct ports"),
         unknown("static_ip", "static IP"),
         unknown("public_ip", "public IP"),
@@ -104,6 +104,7 @@ GROUPS: dict[str, tuple[Field, ...]] = {
         Field("price_hourly", "dph_total", "$/h", N, note="all-in for what is asked"),
         Field("hours", "for how long", "h", Kind.ASKED),
         Field("price_total", "price of the hours", "$", Kind.ANSWER, note="all-in for the hours"),
+        Field("minimum_hourly", "(nobody's) least price", "$/h", Kind.ANSWER, note="of a rental's compute"),
         unknown("floor_bid_hourly", "min_bid", "$/h"),
         Field("storage_gb_monthly", "storage cost", "$/GB-month", Kind.ANSWER),
         unknown("prepay_discount_bp", "credit_discount_max", "1/10000"),

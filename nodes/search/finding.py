@@ -93,7 +93,8 @@ def rank_of(snapshot: Snapshot, query: Query, number: int) -> tuple[int, int]:
 def price_of(snapshot: Snapshot, query: Query, rows: Array | slice) -> Array:
     """Return the all-in rate (nano/s) of rows for the cards and the disk that are asked for."""
     compute, storage = snapshot["compute_rate"][rows], snapshot["storage_gb_rate"][rows]
-    rate: Array = compute * query.factor + storage * query.disk_gb
+    rate: Array = np.maximum(compute * query.factor, snapshot["minimum_rate"][rows])
+    rate += storage * query.disk_gb
     return rate
 
 

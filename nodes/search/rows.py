@@ -18,6 +18,8 @@ from nodes.search.finding import value_of
 from nodes.search.query import Query
 
 LEAST_MEMORY_MIB = 512
+# What comes in and goes out is counted and costs nothing (ADR 25).
+NO_PRICE = money.decimal_string(0)
 # What depends on what is asked; the rest of a row is the same for everybody.
 ASKED = (
     "gpu_total",
@@ -27,6 +29,7 @@ ASKED = (
     "memory_mib",
     "compute_rate",
     "storage_gb_rate",
+    "minimum_rate",
 )
 NOTHING: dict[str, Any] = {"node_name": None, **dict.fromkeys(FIELDS)}
 ANSWERS = (
@@ -76,19 +79,24 @@ def fixed_out(facts: Mapping[str, Any]) -> dict[str, Any]:
     for name in FLAGS:
         row[name] = None if row[name] is None else bool(row[name])
     compute, storage = facts["compute_rate"], facts["storage_gb_rate"]
+    minimum = facts["minimum_rate"]
     return row | {
         "id": str(facts["id"]),
         "node_name": facts["node__name"],
         "listed": True,
         "compute_hourly": money.decimal_string(compute * money.SECONDS_PER_HOUR),
         "storage_gb_monthly": money.decimal_string(storage * money.SECONDS_PER_MONTH),
+        "minimum_hourly": money.decimal_string(minimum * money.SECONDS_PER_HOUR),
+        "down_gb_price": NO_PRICE,
+        "up_gb_price": NO_PRICE,
     }
 
 
 def asked_out(facts: Mapping[str, Any], query: Query) -> dict[str, Any]:
     """Return what of a row is worked out for what is asked; a machine without cards comes whole."""
     total, cores, memory = facts["gpu_total"], facts["cpu_cores"], facts["memory_mib"]
-    rate = facts["compute_rate"] * query.factor + facts["storage_gb_rate"] * query.disk_gb
+    compute = money.compute_rate(facts["compute_rate"], query.factor, facts["minimum_rate"])
+    rate = compute + facts["storage_gb_rate"] * query.disk_gb
     hourly = rate * money.SECONDS_PER_HOUR
     cards = min(1, total) if query.gpus is None else min(query.gpus, total)
     vram, gflops = facts["vram_mib"], facts["gflops"]

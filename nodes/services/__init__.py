@@ -8,7 +8,7 @@ from nodes.services.joining import (
     join_node,
     revoke_node_key,
 )
-from nodes.services.listing import drain_node, refresh_offer, set_prices
+from nodes.services.listing import drain_node, refresh_offer
 from nodes.services.ports import (
     free_ports,
     lease_ports,
@@ -16,6 +16,7 @@ from nodes.services.ports import (
     register_proxy_server,
     release_ports,
 )
+from nodes.services.pricing import MOST_AT_ONCE, Prices, set_prices, set_prices_of_many
 from nodes.services.rating import note_prices, rate_reliability
 from nodes.services.sessions import (
     close_session,
@@ -41,7 +42,9 @@ from nodes.services.workloads import (
 )
 
 __all__ = [
+    "MOST_AT_ONCE",
     "Fetching",
+    "Prices",
     "admit_login",
     "admit_proxy",
     "allocate",
@@ -74,6 +77,7 @@ __all__ = [
     "revise_keys",
     "revoke_node_key",
     "set_prices",
+    "set_prices_of_many",
     "sweep_liveness",
     "tell_host",
     "tell_of_listing",

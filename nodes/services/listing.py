@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import uuid
-from decimal import Decimal
 
 from django.db import transaction
 from django.db.models import Max
 
 from accounts.actors import Actor
 from audit import services as audit
-from core import clock, money, outbox
-from core.errors import Invalid, NotFound
+from core import clock, outbox
+from core.errors import NotFound
 from nodes.events import ListingChanged, NodeChanged, NodeDrained, WorkloadWished
 from nodes.hardware import card_columns, host_columns
 from nodes.machine import RENTABLE, STANDING, UNRENTABLE, Hidden, NodeStatus, Wish, WorkloadState
 from nodes.models import Allocation, Gpu, Node, Offer, Workload
-
-MAX_HOURLY = Decimal(1000)
 
 
 def refresh_offer(node: Node) -> Offer:
@@ -39,6 +36,7 @@ def refresh_offer(node: Node) -> Offer:
             "disk_gb": disk,
             "compute_rate": node.gpu_rate if gpus else node.cpu_node_rate,
             "storage_gb_rate": node.storage_gb_rate,
+            "minimum_rate": node.minimum_rate,
             "reliability_bp": node.reliability_bp,
             "ready_seconds": node.ready_seconds,
             "simulated": node.simulated,
@@ -125,47 +123,10 @@ def _why_hidden(node: Node, disk_gb: int) -> str:
 
 
 @transaction.atomic
-def set_prices(
-    *,
-    actor: Actor,
-    node_id: uuid.UUID,
-    gpu_hourly: Decimal,
-    cpu_node_hourly: Decimal,
-    storage_gb_monthly: Decimal,
-) -> Node:
-    """Publish a node's prices (currency units per GPU-hour, node-hour, GB-month) from now on.
-
-    Running rentals keep theirs. Raises NotFound, Invalid `price_range`.
-    """
-    actor.require("node:manage")
-    node = _own_node(actor, node_id)
-    for price in (gpu_hourly, cpu_node_hourly, storage_gb_monthly):
-        if not (price.is_finite() and 0 <= price <= MAX_HOURLY):
-            raise Invalid("price_range", f"A price lies between 0 and {MAX_HOURLY}.")
-    node.gpu_rate = money.rate_from_hourly(gpu_hourly)
-    node.cpu_node_rate = money.rate_from_hourly(cpu_node_hourly)
-    node.storage_gb_rate = money.rate_from_monthly(storage_gb_monthly)
-    node.save(update_fields=["gpu_rate", "cpu_node_rate", "storage_gb_rate"])
-    refresh_offer(node)
-    audit.record(
-        actor=actor,
-        verb="node.prices_set",
-        subject_type="node",
-        subject_id=node.pk,
-        data={
-            "gpu_rate": node.gpu_rate,
-            "cpu_node_rate": node.cpu_node_rate,
-            "storage_gb_rate": node.storage_gb_rate,
-        },
-    )
-    return node
-
-
-@transaction.atomic
 def drain_node(*, actor: Actor, node_id: uuid.UUID, draining: bool) -> Node:
     """Let a node finish what runs and accept nothing new, or take that back."""
     actor.require("node:manage")
-    node = _own_node(actor, node_id)
+    node = own_node(actor, node_id)
     if node.draining != draining:
         node.draining = draining
         node.generation += 1
@@ -184,7 +145,8 @@ def drain_node(*, actor: Actor, node_id: uuid.UUID, draining: bool) -> Node:
     return node
 
 
-def _own_node(actor: Actor, node_id: uuid.UUID) -> Node:
+def own_node(actor: Actor, node_id: uuid.UUID) -> Node:
+    """Return a machine that this actor manages, locked; raises NotFound `node_unknown`."""
     node = Node.objects.visible_to(actor).lock().filter(pk=node_id).first()
     if node is None:
         raise NotFound("node_unknown", "You have no such machine.")

@@ -97,7 +97,9 @@ def test_a_new_price_shows_on_the_offer_at_once_and_a_running_rental_keeps_its_o
     assert answer.json()["data"]["price"] == {
         "gpu_hourly": "0.90",
         "cpu_node_hourly": "0.36",
+        "minimum_hourly": "0.00",
         "storage_gb_monthly": "0.2592",
+        "egress_gb": "0.00",
     }
     offer.refresh_from_db()
     assert (offer.compute_rate, offer.storage_gb_rate) == (100_000, 100)

@@ -32,6 +32,7 @@ OFFER = st.fixed_dictionaries({
     "listed": st.sampled_from([True, True, True, False]),
     "compute_rate": st.integers(0, 4) | st.sampled_from([13_889, 277_777_778]),
     "storage_gb_rate": st.integers(0, 2) | st.sampled_from([39, 385_803]),
+    "minimum_rate": st.just(0) | st.sampled_from([3, 14_000]),
     "disk_gb": st.sampled_from([1, 10, 100, 100_000]),
     **{name: numbers(name) for name in NUMBERS},
     **{name: st.sampled_from(WORDS) for name in TEXTS if name != "country"},
@@ -110,7 +111,8 @@ def write(offers: list[dict[str, Any]]) -> None:
 
 
 NAMES = [
-    "listed", "hidden_because", "compute_rate", "storage_gb_rate", "disk_gb", *NUMBERS, *TEXTS, *FLAGS,
+    "listed", "hidden_because", "compute_rate", "storage_gb_rate", "minimum_rate", "disk_gb",
+    *NUMBERS, *TEXTS, *FLAGS,
 ]  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from django.db import transaction
 from accounts.actors import Actor
 from audit import services as audit
 from billing import services as billing
-from core import clock, idempotency
+from core import clock, idempotency, money
 from core.errors import Conflict, Invalid, NotFound
 from core.ids import new_id
 from nodes import services as nodes
@@ -72,7 +72,7 @@ def quote_offer(
         version=version,
         gpu_count=gpus,
         disk_gb=disk,
-        compute_rate=offer.compute_rate * max(gpus, 1),
+        compute_rate=money.compute_rate(offer.compute_rate, gpus, offer.minimum_rate),
         storage_rate=offer.storage_gb_rate * disk,
         created_at=now,
         expires_at=now + dt.timedelta(seconds=settings.DC.quote_seconds),

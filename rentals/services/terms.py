@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from django.conf import settings
 
-from core import clock
+from core import clock, money
 from core.errors import Invalid
 from nodes.models import Node
 from rentals.machine import PriceState
@@ -69,7 +69,8 @@ def rates_wanted(change: PriceChange) -> Rates:
 def rates_asked(rental: Rental) -> Rates:
     """Return what the machine asks now, as published, for what this rental has."""
     node = Node.objects.get(pk=rental.node_id)
-    compute = node.gpu_rate * rental.gpu_count if rental.gpu_count else node.cpu_node_rate
+    rate = node.gpu_rate if rental.gpu_count else node.cpu_node_rate
+    compute = money.compute_rate(rate, rental.gpu_count, node.minimum_rate)
     return Rates(compute, node.storage_gb_rate * rental.disk_gb)
 
 

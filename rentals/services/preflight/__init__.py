@@ -149,7 +149,8 @@ def record_preflight(*, actor: Actor, plan: Plan, asked: Asked) -> Preflight:
 
 
 def _checks(plan: Plan, offer: Offer, asked: Asked, missing: int | None) -> list[Check]:
-    rate = offer.compute_rate * max(plan.gpus, 1) + offer.storage_gb_rate * plan.disk_gb
+    compute = money.compute_rate(offer.compute_rate, plan.gpus, offer.minimum_rate)
+    rate = compute + offer.storage_gb_rate * plan.disk_gb
     image = asked.found.image if asked.found else None
     named = bool(asked.found and asked.found.logged_in)
     return [
