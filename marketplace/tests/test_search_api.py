@@ -109,6 +109,7 @@ def test_pages_follow_each_other_without_a_gap_or_a_double_even_when_nearly_all_
     fill_market(60)
     Offer.objects.update(
         listed=True, hidden_because="", gpu_free=1, compute_rate=5, storage_gb_rate=1,
+        minimum_rate=0,
         gflops=100, ready_seconds=None, reliability_bp=9000,
     )  # fmt: skip
     first = data(sort=sort, limit=7)

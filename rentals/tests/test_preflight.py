@@ -16,6 +16,7 @@ from django.core.cache import cache
 from accounts import services as accounts
 from accounts import vault
 from accounts.actors import Actor
+from core import clock
 from core.errors import DomainError
 from core.ids import new_id
 from hostagent.protocol import ImageCache, PullRecord, WorkloadState
@@ -181,7 +182,7 @@ def test_a_registry_that_cannot_be_asked_warns_and_pins_nothing(
 def test_an_old_preflight_neither_blocks_nor_pins(
     registry: Registry, alice: Actor, agent: cast.ProtocolAgent
 ) -> None:
-    with time_machine.travel("2026-11-21T12:00:00Z", tick=False) as moving:
+    with time_machine.travel(clock.now(), tick=False) as moving:
         flown(alice, quoted(alice, registry.name()))
         moving.shift(601)
         agent.beat()
@@ -352,7 +353,7 @@ def test_a_start_is_timed_phase_by_phase_and_shown_beside_its_prediction(
 ) -> None:
     monkeypatch.setattr(probing, "ssh_answers", lambda *a, **k: True)
     registry.holds()
-    with time_machine.travel("2026-11-21T12:00:00Z", tick=False) as moving:
+    with time_machine.travel(clock.now(), tick=False) as moving:
         link = agent.connect()
         quote = quoted(alice, registry.name())
         flight = flown(alice, quote)
