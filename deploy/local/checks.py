@@ -12,7 +12,7 @@ import time
 from deploy.local.places import CHECKOUT
 
 PACKAGES = ("core", "audit", "accounts", "billing", "nodes", "rentals", "realtime", "marketplace",
-            "hostagent", "deploy")  # fmt: skip
+            "hostagent", "sdk", "deploy")  # fmt: skip
 MANAGE = (sys.executable, "manage.py")
 # Whatever is generated from the code, and how.
 SCHEMAS = {

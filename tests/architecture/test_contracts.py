@@ -34,6 +34,7 @@ PLANTS = (
     ("quiet", "nodes/services/sessions.py", "from channels.layers import get_channel_layer"),
     ("agent", "hostagent/link.py", "import django"),
     ("agent", "hostagent/planner.py", "import core.clock"),
+    ("client", "sdk/client.py", "import core.errors"),
     ("wire", "nodes/gateway.py", "import hostagent.planner"),
     ("wire", "rentals/reconcile.py", "from hostagent.protocol import WorkloadState"),
     ("agentlayers", "hostagent/protocol/codec.py", "import hostagent.link"),
