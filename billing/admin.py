@@ -1,4 +1,4 @@
-"""Money for staff: to read, and to decide about payouts. Corrections are new transfers, made by services."""
+"""Money for staff: to read, to give back, and to decide about payouts. Services do it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Callable
 
 from django import forms
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.contrib.admin.helpers import ActionForm
 from django.http import HttpRequest
 
@@ -14,7 +14,11 @@ from accounts.actors import Actor
 from accounts.services import actor_of_request
 from billing.models import (
     Account,
+    AccountKind,
+    AccountQuerySet,
     Deposit,
+    DepositQuerySet,
+    DepositReturn,
     Dispute,
     Hold,
     Meter,
@@ -24,10 +28,18 @@ from billing.models import (
     Refund,
     Transfer,
 )
-from billing.services import approve_payout, confirm_payout, refuse_payout, reject_payout
+from billing.services import (
+    adjust_wallet,
+    approve_payout,
+    confirm_payout,
+    parse_refund,
+    refuse_payout,
+    reject_payout,
+    return_deposit,
+)
 from core import secrets
-from core.admin import ReadOnlyAdmin
-from core.errors import DomainError
+from core.admin import GiveForm, ReadOnlyAdmin, each
+from core.errors import Conflict
 
 
 @admin.register(Account)
@@ -35,6 +47,27 @@ class AccountAdmin(ReadOnlyAdmin):
     list_display = ["id", "kind", "owner_id", "currency", "balance", "held", "burn", "runs_out"]
     list_filter = ["kind", "currency"]
     search_fields = ["owner_id"]
+    action_form = GiveForm
+    actions = ["give"]
+
+    @admin.action(description="Give an amount of the platform's money to the owner, with a reason")
+    def give(self, request: HttpRequest, rows: AccountQuerySet) -> None:
+        actor, said = actor_of_request(request), request.POST
+
+        def decide(pk: int, key: str) -> None:
+            account = Account.objects.get(pk=pk)
+            if account.kind != AccountKind.WALLET or account.owner_id is None:
+                raise Conflict("wallet_needed", "Choose wallets of people.")
+            adjust_wallet(
+                actor=actor,
+                owner_id=account.owner_id,
+                amount=parse_refund(said.get("amount", "")),
+                reason=said.get("note", ""),
+                currency=account.currency,
+                idempotency_key=key,
+            )
+
+        each(self, request, rows, decide)
 
 
 @admin.register(Meter)
@@ -58,6 +91,31 @@ class DepositAdmin(ReadOnlyAdmin):
     list_display = ["id", "owner_id", "amount", "refunded", "provider", "state", "created_at"]
     list_filter = ["state", "provider"]
     search_fields = ["id", "owner_id", "ref", "email"]
+    action_form = GiveForm
+    actions = ["send_back"]
+
+    @admin.action(description="Send back to the payer, with a reason; no amount: all that is left")
+    def send_back(self, request: HttpRequest, rows: DepositQuerySet) -> None:
+        actor, said = actor_of_request(request), request.POST
+        amount = said.get("amount", "").strip()
+
+        def decide(pk: uuid.UUID, key: str) -> None:
+            return_deposit(
+                actor=actor,
+                deposit_id=pk,
+                amount=parse_refund(amount) if amount else None,
+                reason=said.get("note", ""),
+                idempotency_key=key,
+            )
+
+        each(self, request, rows, decide)
+
+
+@admin.register(DepositReturn)
+class DepositReturnAdmin(ReadOnlyAdmin):
+    list_display = ["id", "deposit", "amount", "state", "reason", "ref", "note", "changed_at"]
+    list_filter = ["state"]
+    search_fields = ["id", "deposit__id", "deposit__owner_id", "ref"]
 
 
 @admin.register(PaymentEvent)
@@ -134,13 +192,7 @@ class PayoutAdmin(ReadOnlyAdmin):
         decide: Callable[[Actor, uuid.UUID, str], object],
     ) -> None:
         actor, note = actor_of_request(request), request.POST.get("note", "")
-        for payout_id in list(rows.values_list("pk", flat=True)):
-            try:
-                decide(actor, payout_id, note)
-            except DomainError as error:
-                self.message_user(request, f"{payout_id}: {error.message}", messages.ERROR)
-            else:
-                self.message_user(request, f"{payout_id}: done.")
+        each(self, request, rows, lambda payout_id, _: decide(actor, payout_id, note))
 
 
 @admin.register(Dispute)

@@ -36,6 +36,11 @@ urlpatterns = [
     path("wallet/refunds/", refunds.RefundListView.as_view(), name="api_refunds"),
     path("staff/refunds/", refunds.StaffRefundView.as_view(), name="api_staff_refunds"),
     path("staff/adjustments/", refunds.StaffAdjustmentView.as_view(), name="api_adjustments"),
+    path(
+        "staff/deposits/<uuid:deposit_id>/returns/",
+        refunds.StaffReturnView.as_view(),
+        name="api_staff_returns",
+    ),
     path("staff/payouts/", payouts.StaffPayoutListView.as_view(), name="api_staff_payouts"),
     path(
         "staff/payouts/<uuid:payout_id>/<slug:decision>/",

@@ -66,12 +66,13 @@ class DepositSucceeded(Event, frozen=True, kw_only=True):
 
 
 class PayoutChanged(Event, frozen=True, kw_only=True):
-    """A payout has reached another state."""
+    """A payout has reached another state; `reversed` nano-units of it the provider has taken back, in all."""
 
     topic: ClassVar[str] = "billing.payout_changed"
     payout_id: str
     owner_id: str
     state: str
+    reversed: int = 0
 
 
 class RefundPosted(Event, frozen=True, kw_only=True):
@@ -81,6 +82,15 @@ class RefundPosted(Event, frozen=True, kw_only=True):
     refund_id: str
     owner_id: str
     kind: str
+
+
+class DepositReturnChanged(Event, frozen=True, kw_only=True):
+    """A part of a deposit goes back to its payer (decided), has gone (sent), or could not (failed)."""
+
+    topic: ClassVar[str] = "billing.deposit_return_changed"
+    return_id: str
+    owner_id: str
+    state: str
 
 
 class DisputeChanged(Event, frozen=True, kw_only=True):

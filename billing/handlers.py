@@ -7,6 +7,7 @@ import uuid
 from billing import services
 from billing.events import (
     DepositChanged,
+    DepositReturnChanged,
     DepositSucceeded,
     DisputeChanged,
     InvoiceIssued,
@@ -67,7 +68,14 @@ def tell_of_top_up(event: TopUpFailed) -> None:
 
 @on(PayoutChanged)
 def tell_of_payout(event: PayoutChanged) -> None:
-    services.tell_of_payout(payout_id=uuid.UUID(event.payout_id), state=event.state)
+    services.tell_of_payout(
+        payout_id=uuid.UUID(event.payout_id), state=event.state, reversed=event.reversed
+    )
+
+
+@on(DepositReturnChanged)
+def tell_of_return(event: DepositReturnChanged) -> None:
+    services.tell_of_return(return_id=uuid.UUID(event.return_id), state=event.state)
 
 
 @on(RefundPosted)

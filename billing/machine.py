@@ -1,4 +1,4 @@
-"""The lives of deposits, of disputes about them and of payouts, and the legal moves in them. Pure."""
+"""The lives of deposits, disputes, returns and payouts, and the legal moves in them. Pure."""
 
 from __future__ import annotations
 
@@ -41,7 +41,8 @@ DEPOSIT = Table[DepositState](
         DepositState.EXPIRED: {DepositState.SUCCEEDED},
         DepositState.SUCCEEDED: {DepositState.REFUNDED, DepositState.DISPUTED},
         DepositState.DISPUTED: {DepositState.SUCCEEDED, DepositState.LOST, DepositState.REFUNDED},
-        DepositState.REFUNDED: {DepositState.DISPUTED},
+        # What was sent back and did not arrive is with us again.
+        DepositState.REFUNDED: {DepositState.DISPUTED, DepositState.SUCCEEDED},
         # Banks reopen what they have decided.
         DepositState.LOST: {DepositState.SUCCEEDED, DepositState.DISPUTED, DepositState.REFUNDED},
     },
@@ -65,6 +66,23 @@ DISPUTE = Table[DisputeState](
 )
 
 
+class ReturnState(StrEnum):
+    DECIDED = "decided"
+    SENT = "sent"
+    FAILED = "failed"
+
+
+RETURN = Table[ReturnState](
+    "Return of a deposit",
+    {
+        ReturnState.DECIDED: {ReturnState.SENT, ReturnState.FAILED},
+        # The payer's bank did not take it.
+        ReturnState.SENT: {ReturnState.FAILED},
+        ReturnState.FAILED: set(),
+    },
+)
+
+
 class PayoutState(StrEnum):
     REQUESTED = "requested"
     APPROVED = "approved"
@@ -72,6 +90,7 @@ class PayoutState(StrEnum):
     PAID = "paid"
     REFUSED = "refused"
     FAILED = "failed"
+    REVERSED = "reversed"
 
 
 PAYOUT = Table[PayoutState](
@@ -81,7 +100,9 @@ PAYOUT = Table[PayoutState](
         PayoutState.APPROVED: {PayoutState.SENDING, PayoutState.REFUSED},
         # The provider was or is being told: only what it says ends this.
         PayoutState.SENDING: {PayoutState.PAID, PayoutState.FAILED},
-        PayoutState.PAID: set(),
+        # The provider took all of it back.
+        PayoutState.PAID: {PayoutState.REVERSED},
+        PayoutState.REVERSED: set(),
         PayoutState.REFUSED: set(),
         PayoutState.FAILED: set(),
     },

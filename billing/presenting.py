@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from billing.machine import DepositState, PayoutState
-from billing.models import AutoTopUp, Deposit, Payout, Refund, Transfer
+from billing.machine import DepositState, PayoutState, ReturnState
+from billing.models import AutoTopUp, Deposit, DepositReturn, Payout, Refund, Transfer
 from billing.queries import PlaceDay
 from billing.services import DAYS_AT_MOST, Balance, BillLine, HostBalance, Movement, fees_told
 from core import clock, money, secrets
@@ -144,6 +144,12 @@ KIND_WORDS = {
     "share_back": "Use taken back: the host's share",
     "fee_back": "Use taken back: the platform's fee",
     "refund": "Went back to the payer",
+    "returned": "Sent back to what it was paid with",
+    "return_undone": "Could not be sent back",
+    "payout": "Asked to be paid out",
+    "payout_sent": "Paid out",
+    "payout_back": "Not paid out after all",
+    "payout_reversed": "A payout that the provider took back",
     "refund_share": "Given back: the host's share",
     "refund_fee": "Given back: the platform's fee",
     "credit_share": "Credit for a fault: the host's share",
@@ -185,6 +191,28 @@ def top_up_out(rule: AutoTopUp | None) -> dict[str, Any]:
     }
 
 
+RETURN_WORDS = {
+    ReturnState.DECIDED: "Goes back to the payer",
+    ReturnState.SENT: "Sent back to the payer",
+    ReturnState.FAILED: "Could not be sent back; it is in the wallet",
+}
+
+
+def return_out(made: DepositReturn) -> dict[str, Any]:
+    """Return what of a deposit goes back, with why."""
+    return {
+        "id": str(made.pk),
+        "deposit_id": str(made.deposit_id),
+        "amount": money.decimal_string(made.amount),
+        "currency": made.deposit.currency,
+        "state": made.state,
+        "label": RETURN_WORDS[ReturnState(made.state)],
+        "reason": made.reason,
+        "note": made.note,
+        "created_at": made.created_at,
+    }
+
+
 REFUND_WORDS = {
     "refund": "Given back by staff",
     "credit": "Credit for a fault",
@@ -216,6 +244,7 @@ PAYOUT_WORDS = {
     PayoutState.PAID: ("Paid", "It was sent to your account.", "usable"),
     PayoutState.REFUSED: ("Not paid", "It is free again.", "neutral"),
     PayoutState.FAILED: ("Failed", "It was not taken, and is free again.", "failed"),
+    PayoutState.REVERSED: ("Came back", "It is free again.", "failed"),
 }
 
 
@@ -231,6 +260,7 @@ def payout_out(payout: Payout) -> dict[str, Any]:
         "label": label,
         "sentence": f"{sentence} {payout.note}".strip(),
         "reference": payout.ref,
+        "reversed": money.decimal_string(payout.reversed),
         "cancellable": payout.state in {"requested", "approved"},
         "created_at": payout.created_at,
         "changed_at": payout.changed_at,

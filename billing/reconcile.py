@@ -12,13 +12,23 @@ from django.db.models import F
 
 from accounts.actors import Actor
 from billing import services
-from billing.machine import DepositState, PayoutState
-from billing.models import AutoTopUp, Deposit, DepositQuerySet, Payout, PayoutQuerySet
+from billing.machine import DepositState, PayoutState, ReturnState
+from billing.models import (
+    AutoTopUp,
+    Deposit,
+    DepositQuerySet,
+    DepositReturn,
+    DepositReturnQuerySet,
+    Payout,
+    PayoutQuerySet,
+)
 from billing.providers import (
     PayoutProvider,
+    Provider,
     ProviderAway,
     ProviderRefuses,
     SavedMethod,
+    Sent,
     payout_provider,
     provider,
 )
@@ -133,6 +143,43 @@ def _find(payer: PayoutProvider, payout_id: uuid.UUID) -> None:
         services.note_not_sent(payout_id=payout_id, why=why)
 
 
+def send_returns() -> None:
+    """Send back what staff have decided, once, and find out what became of it when somebody died meanwhile."""
+    taker = provider()
+    open_ones = DepositReturn.objects.filter(
+        state=ReturnState.DECIDED.value, deposit__provider=taker.name
+    )
+    for return_id in _some(open_ones.order_by("created_at")):
+        _send_back(taker, return_id)
+
+
+def _send_back(taker: Provider, return_id: uuid.UUID) -> None:
+    """Tell the provider; dying here, or hearing nothing, leaves it to be told again by the same key."""
+    found = DepositReturn.objects.select_related("deposit").get(pk=return_id)
+    fresh = found.created_at > clock.now() - FORGOTTEN_AFTER
+    payment = found.deposit.payment
+    try:
+        if fresh:
+            sent: Sent | None = taker.give_back(
+                return_id=return_id,
+                payment=payment,
+                amount=found.amount,
+                currency=found.deposit.currency,
+            )
+        else:
+            sent = taker.find_back(return_id=return_id, payment=payment)
+    except ProviderRefuses as error:
+        services.note_not_returned(return_id=return_id, why=str(error))
+    except ProviderAway as error:
+        log.warning("return %s: %s", return_id, error)
+    else:
+        if sent is None:
+            why = "The provider does not know of it. Decide again."
+            services.note_not_returned(return_id=return_id, why=why)
+        else:
+            services.note_returned(return_id=return_id, ref=sent.ref)
+
+
 def top_up() -> None:
     """Fill the wallets that are to fill themselves, and go on with what somebody who died had begun."""
     ours = Deposit.objects.filter(
@@ -201,5 +248,5 @@ def _each(step: Callable[[uuid.UUID], object], rows: DepositQuerySet) -> None:
             return
 
 
-def _some(rows: DepositQuerySet | PayoutQuerySet) -> list[uuid.UUID]:
+def _some(rows: DepositQuerySet | PayoutQuerySet | DepositReturnQuerySet) -> list[uuid.UUID]:
     return list(rows.values_list("pk", flat=True)[:AT_ONCE])

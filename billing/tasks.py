@@ -38,6 +38,11 @@ def send_payouts() -> None:
 
 
 @shared_task
+def send_returns() -> None:
+    reconcile.send_returns()
+
+
+@shared_task
 def follow_deposits() -> None:
     reconcile.follow_deposits()
 

@@ -26,6 +26,7 @@ from billing.presenting import (
     movement_out,
     payout_out,
     place_day_out,
+    return_out,
     transfer_out,
 )
 from billing.providers import Forged, provider
@@ -86,7 +87,12 @@ def deposit(request: HttpRequest, deposit_id: uuid.UUID) -> HttpResponse:
     """One deposit: where to pay it, and what came of it."""
     found = services.deposit_of(actor=actor_of_request(request), deposit_id=deposit_id)
     tone = DEPOSIT_WORDS[DepositState(found.state)][2]
-    return render(request, "billing/deposit.html", {"deposit": deposit_out(found), "tone": tone})
+    context = {
+        "deposit": deposit_out(found),
+        "tone": tone,
+        "returns": [return_out(row) for row in services.returns_of(deposit_id=found.pk)],
+    }
+    return render(request, "billing/deposit.html", context)
 
 
 @login_required

@@ -31,6 +31,7 @@ def beat_schedule(env: Environment) -> dict[str, dict[str, Any]]:
         "billing.low": ("billing.tasks.warn_low_wallets", 60.0),
         "billing.debts": ("billing.tasks.collect_debts", 60.0),
         "billing.payouts": ("billing.tasks.send_payouts", 30.0),
+        "billing.returns": ("billing.tasks.send_returns", 30.0),
         "billing.mature": ("billing.tasks.mature_earnings", env.mature_seconds),
         "billing.months": ("billing.tasks.close_months", 600.0),
         "billing.roll_up": ("billing.tasks.roll_up_meters", env.roll_up_seconds),

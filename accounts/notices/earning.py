@@ -56,6 +56,16 @@ ENTRIES = (
         "earnings",
     ),
     Entry(
+        "payout_reversed",
+        "host",
+        "failed",
+        "The payment provider takes a payout back; the money is free again.",
+        "{amount:usd} of a payout came back",
+        "The payment provider took it back from the account that ends with {hint}. It is free again: look at that "
+        "account, and ask once more.",
+        "earnings",
+    ),
+    Entry(
         "earnings_taken",
         "host",
         "failed",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
 from drf_spectacular.types import OpenApiTypes
@@ -14,7 +15,7 @@ from rest_framework.views import APIView
 from accounts.api import actor_from
 from billing import services
 from billing.models import Bearer
-from billing.presenting import refund_out
+from billing.presenting import refund_out, return_out
 
 KEY = OpenApiParameter("Idempotency-Key", str, OpenApiParameter.HEADER, required=True)
 
@@ -60,6 +61,41 @@ class StaffRefundView(APIView):
             idempotency_key=request.headers.get("Idempotency-Key", ""),
         )
         return Response(refund_out(made), status=201)
+
+
+class ReturnIn(serializers.Serializer[Any]):
+    amount = serializers.CharField(
+        required=False, help_text="A plain decimal number; without one, all that is left."
+    )
+    reason = serializers.CharField(max_length=400)
+
+
+class StaffReturnView(APIView):
+    """Send, as staff, a deposit back to what it was paid with: at most what is left of it and free in the wallet."""
+
+    @extend_schema(operation_id="staff_returns_list", responses=OpenApiTypes.OBJECT)
+    def get(self, request: Request, deposit_id: uuid.UUID) -> Response:
+        actor_from(request).require("staff")
+        return Response([return_out(row) for row in services.returns_of(deposit_id=deposit_id)])
+
+    @extend_schema(
+        operation_id="staff_returns_create",
+        request=ReturnIn,
+        responses={201: OpenApiTypes.OBJECT},
+        parameters=[KEY],
+    )
+    def post(self, request: Request, deposit_id: uuid.UUID) -> Response:
+        body = ReturnIn(data=request.data)
+        body.is_valid(raise_exception=True)
+        amount = body.validated_data.get("amount")
+        made = services.return_deposit(
+            actor=actor_from(request),
+            deposit_id=deposit_id,
+            amount=None if amount is None else services.parse_refund(amount),
+            reason=body.validated_data["reason"],
+            idempotency_key=request.headers.get("Idempotency-Key", ""),
+        )
+        return Response(return_out(made), status=201)
 
 
 class AdjustmentIn(serializers.Serializer[Any]):

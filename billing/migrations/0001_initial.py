@@ -196,15 +196,16 @@ class Migration(migrations.Migration):
                 ('provider', models.CharField(max_length=10)),
                 ('destination', models.CharField(max_length=1000)),
                 ('hint', models.CharField(max_length=8)),
+                ('reversed', models.BigIntegerField(default=0)),
                 ('ref', models.CharField(blank=True, default='', max_length=200)),
                 ('note', models.CharField(blank=True, default='', max_length=400)),
-                ('state', models.CharField(choices=[('requested', 'requested'), ('approved', 'approved'), ('sending', 'sending'), ('paid', 'paid'), ('refused', 'refused'), ('failed', 'failed')], max_length=10)),
+                ('state', models.CharField(choices=[('requested', 'requested'), ('approved', 'approved'), ('sending', 'sending'), ('paid', 'paid'), ('refused', 'refused'), ('failed', 'failed'), ('reversed', 'reversed')], max_length=10)),
                 ('created_at', models.DateTimeField()),
                 ('changed_at', models.DateTimeField()),
             ],
             options={
                 'indexes': [models.Index(condition=models.Q(('state__in', ['requested', 'approved', 'sending'])), fields=['state'], name='payout_open')],
-                'constraints': [models.CheckConstraint(condition=models.Q(('amount__gt', 0)), name='payout_amount_positive'), models.CheckConstraint(condition=models.Q(('state__in', ['requested', 'approved', 'sending', 'paid', 'refused', 'failed'])), name='payout_state_known')],
+                'constraints': [models.CheckConstraint(condition=models.Q(('amount__gt', 0)), name='payout_amount_positive'), models.CheckConstraint(condition=models.Q(('reversed__gte', 0), ('reversed__lte', models.F('amount'))), name='payout_reversed_fits'), models.CheckConstraint(condition=models.Q(('state__in', ['requested', 'approved', 'sending', 'paid', 'refused', 'failed', 'reversed'])), name='payout_state_known')],
             },
         ),
         migrations.CreateModel(
@@ -242,6 +243,24 @@ class Migration(migrations.Migration):
                 ('reverses', models.ForeignKey(blank=True, db_constraint=False, db_index=False, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='billing.transfer')),
                 ('src', models.ForeignKey(db_constraint=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='billing.account')),
             ],
+        ),
+        migrations.CreateModel(
+            name='DepositReturn',
+            fields=[
+                ('id', models.UUIDField(default=core.ids.new_id, editable=False, primary_key=True, serialize=False)),
+                ('amount', models.BigIntegerField()),
+                ('reason', models.CharField(max_length=400)),
+                ('ref', models.CharField(blank=True, default='', max_length=200)),
+                ('note', models.CharField(blank=True, default='', max_length=400)),
+                ('state', models.CharField(choices=[('decided', 'decided'), ('sent', 'sent'), ('failed', 'failed')], max_length=8)),
+                ('created_at', models.DateTimeField()),
+                ('changed_at', models.DateTimeField()),
+                ('deposit', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='returns', to='billing.deposit')),
+            ],
+            options={
+                'indexes': [models.Index(condition=models.Q(('state', 'decided')), fields=['state'], name='return_open')],
+                'constraints': [models.CheckConstraint(condition=models.Q(('amount__gt', 0)), name='return_amount_positive'), models.CheckConstraint(condition=models.Q(('state__in', ['decided', 'sent', 'failed'])), name='return_state_known')],
+            },
         ),
         migrations.CreateModel(
             name='Dispute',

@@ -18,6 +18,7 @@ from billing.models.payments import (
 )
 from billing.models.payouts import Payout, PayoutQuerySet
 from billing.models.refunds import Bearer, Refund, RefundKind
+from billing.models.returns import DepositReturn, DepositReturnQuerySet
 from billing.models.topups import AutoTopUp
 
 __all__ = [
@@ -29,6 +30,8 @@ __all__ = [
     "BillingDetails",
     "Deposit",
     "DepositQuerySet",
+    "DepositReturn",
+    "DepositReturnQuerySet",
     "Dispute",
     "Hold",
     "Invoice",

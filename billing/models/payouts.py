@@ -33,6 +33,8 @@ class Payout(models.Model):
     # Where to: an account number, encrypted; the hint is its last characters.
     destination = models.CharField(max_length=1000)
     hint = models.CharField(max_length=8)
+    # How much of it the provider took back after it was paid.
+    reversed = models.BigIntegerField(default=0)
     # How it is called at the provider, or at the bank.
     ref = models.CharField(max_length=200, blank=True, default="")
     # Why it was refused or failed.
@@ -46,6 +48,10 @@ class Payout(models.Model):
     class Meta:
         constraints = [
             models.CheckConstraint(condition=Q(amount__gt=0), name="payout_amount_positive"),
+            models.CheckConstraint(
+                condition=Q(reversed__gte=0, reversed__lte=models.F("amount")),
+                name="payout_reversed_fits",
+            ),
             models.CheckConstraint(
                 condition=Q(state__in=[s.value for s in PayoutState]), name="payout_state_known"
             ),

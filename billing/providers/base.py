@@ -21,7 +21,7 @@ class Forged(Exception):
 
 
 class Kind(StrEnum):
-    """What an event of a provider means for a deposit."""
+    """What an event of a provider means for a deposit, or for a payout."""
 
     PAID = "paid"
     FAILED = "failed"
@@ -30,6 +30,10 @@ class Kind(StrEnum):
     DISPUTED = "disputed"
     DISPUTE_WON = "dispute_won"
     DISPUTE_LOST = "dispute_lost"
+    # What we sent back to a payer did not arrive.
+    BOUNCED = "bounced"
+    # What we paid a host was taken back.
+    REVERSED = "reversed"
     IGNORED = "ignored"
 
 
@@ -47,7 +51,8 @@ class ProviderEvent:
 
     Args:
         deposit_id: None when it names none of ours.
-        amount: nano-units of `currency`; of refunds, how much in all.
+        payout_id: of a reversed payout, the payout.
+        amount: nano-units of `currency`; of refunds and reversals, how much in all.
         ref: what it is about at the provider: a checkout, a payment, a dispute.
         payment: the payment it belongs to; that of a dispute is its only way to a deposit.
         ignored: why it means nothing to us, a stable word.
@@ -62,6 +67,7 @@ class ProviderEvent:
     payment: str = ""
     note: str = ""
     ignored: str = "ignored"
+    payout_id: uuid.UUID | None = None
 
 
 @dataclass(frozen=True)
@@ -74,7 +80,7 @@ class SavedMethod:
 
 @dataclass(frozen=True)
 class Sent:
-    """A payout as the provider knows it."""
+    """A payout, or what goes back to a payer, as the provider knows it."""
 
     ref: str
 
@@ -128,6 +134,15 @@ class Provider(Protocol):
 
     def read_event(self, *, body: bytes, signature: str) -> ProviderEvent:
         """Return what a webhook says. Raises Forged."""
+
+    def give_back(self, *, return_id: uuid.UUID, payment: str, amount: int, currency: str) -> Sent:
+        """Send a part of a payment back; asked twice, once. Blocks.
+
+        Raises ProviderAway (ask again), ProviderRefuses (never).
+        """
+
+    def find_back(self, *, return_id: uuid.UUID, payment: str) -> Sent | None:
+        """Return what was sent back, None when nothing was. Blocks. Raises ProviderAway."""
 
     def ask(self, *, ref: str) -> ProviderEvent | None:
         """Return what has come of a checkout, None while nothing has. Blocks. Raises ProviderAway."""

@@ -14,6 +14,7 @@ from billing.providers.base import (
     ProviderEvent,
     ProviderRefuses,
     SavedMethod,
+    Sent,
 )
 
 
@@ -79,6 +80,14 @@ class FakeProvider:
             raise ProviderRefuses("The card was declined.")
         body = self.paid(deposit_id=deposit_id, amount=amount, currency=currency)
         return self.read_event(body=body, signature=self.sign(body))
+
+    def give_back(self, *, return_id: uuid.UUID, payment: str, amount: int, currency: str) -> Sent:
+        """Pretend."""
+        return Sent(f"fake-back-{return_id}")
+
+    def find_back(self, *, return_id: uuid.UUID, payment: str) -> Sent | None:
+        """Know nothing: to pretend again does no harm."""
+        return None
 
     def ask(self, *, ref: str) -> ProviderEvent | None:
         """Know nothing: whoever pays here has told already."""

@@ -23,6 +23,7 @@ from billing.providers.base import (
     ProviderEvent,
     ProviderRefuses,
     SavedMethod,
+    Sent,
 )
 
 NANO_PER_CENT = 10_000_000
@@ -37,6 +38,8 @@ KINDS = {
     "payment_intent.succeeded": (Kind.PAID, "amount_received"),
     "payment_intent.payment_failed": (Kind.FAILED, "amount"),
     "charge.refunded": (Kind.REFUNDED, "amount_refunded"),
+    "refund.failed": (Kind.BOUNCED, "amount"),
+    "transfer.reversed": (Kind.REVERSED, "amount_reversed"),
     "charge.dispute.created": (Kind.DISPUTED, "amount"),
     "charge.dispute.funds_withdrawn": (Kind.DISPUTED, "amount"),
     "charge.dispute.funds_reinstated": (Kind.DISPUTE_WON, "amount"),
@@ -152,6 +155,30 @@ class StripeProvider:
         name = f"charged:{intent['id']}"
         return _event(name, Kind.PAID, intent, "amount_received", "charged")
 
+    def give_back(self, *, return_id: uuid.UUID, payment: str, amount: int, currency: str) -> Sent:
+        """Refund whole cents of a PaymentIntent; the same id gives the same refund."""
+        params: Any = {
+            "payment_intent": payment,
+            "amount": amount // NANO_PER_CENT,
+            "metadata": {"return_id": str(return_id)},
+        }
+        options: Any = {"idempotency_key": f"return-{return_id}"}
+        with plain_errors():
+            refund = self._client.v1.refunds.create(params, options).to_dict()
+        return _back(refund)
+
+    def find_back(self, *, return_id: uuid.UUID, payment: str) -> Sent | None:
+        """Return the refund of a PaymentIntent that carries our id."""
+        params: Any = {"payment_intent": payment, "limit": 100}
+        with plain_errors():
+            found = self._client.v1.refunds.list(params).to_dict()
+        ours = [
+            row
+            for row in found["data"]
+            if (row.get("metadata") or {}).get("return_id") == str(return_id)
+        ]
+        return _back(ours[0]) if ours else None
+
     def _read(self, event: dict[str, Any]) -> ProviderEvent:
         name, ignored = event["type"], self._why_not(event)
         if ignored:
@@ -204,6 +231,12 @@ def plain_errors() -> Iterator[None]:
         raise ProviderAway(str(error)) from error
 
 
+def _back(refund: dict[str, Any]) -> Sent:
+    if refund.get("status") in {"failed", "canceled"}:
+        raise ProviderRefuses(f"The refund is {refund.get('failure_reason') or refund['status']}.")
+    return Sent(str(refund["id"]))
+
+
 def _event(
     event_id: str, kind: Kind, thing: dict[str, Any], field: str, note: str
 ) -> ProviderEvent:
@@ -211,7 +244,8 @@ def _event(
     return ProviderEvent(
         id=event_id,
         kind=kind,
-        deposit_id=_deposit_of(thing),
+        deposit_id=_id_in(thing, "deposit_id"),
+        payout_id=_id_in(thing, "payout_id"),
         amount=int(thing.get(field) or 0) * NANO_PER_CENT,
         currency=str(thing["currency"]).upper(),
         ref=str(thing.get("id") or ""),
@@ -220,8 +254,8 @@ def _event(
     )
 
 
-def _deposit_of(thing: dict[str, Any]) -> uuid.UUID | None:
-    found = (thing.get("metadata") or {}).get("deposit_id")
+def _id_in(thing: dict[str, Any], name: str) -> uuid.UUID | None:
+    found = (thing.get("metadata") or {}).get(name)
     try:
         return uuid.UUID(found) if found else None
     except ValueError:

@@ -37,9 +37,20 @@ CHECKS = {
         WHERE COALESCE(t.amount, 0) <> CASE
             WHEN d.state IN ('succeeded', 'refunded', 'disputed', 'lost') THEN d.amount ELSE 0 END""",
     "deposit {0}: {1} nano-units refunded, its transfers say {2}": """
-        SELECT d.id, d.refunded, COALESCE(SUM(t.amount), 0) FROM billing_deposit d
+        SELECT d.id, d.refunded, COALESCE(SUM(t.amount), 0) + r.ours FROM billing_deposit d
         LEFT JOIN billing_transfer t ON t.group_id = d.id AND t.kind = 'refund'
-        GROUP BY d.id HAVING d.refunded <> COALESCE(SUM(t.amount), 0)""",
+        CROSS JOIN LATERAL (
+            SELECT COALESCE(SUM(r.amount), 0) AS ours FROM billing_depositreturn r
+            WHERE r.deposit_id = d.id AND r.state <> 'failed') r
+        GROUP BY d.id, r.ours HAVING d.refunded <> COALESCE(SUM(t.amount), 0) + r.ours""",
+    "return {0}: {1} of {2} nano-units; taken and undone were {3}": """
+        SELECT r.id, r.state, r.amount, ARRAY[x.taken, x.undone] FROM billing_depositreturn r
+        CROSS JOIN LATERAL (
+            SELECT COALESCE(SUM(t.amount) FILTER (WHERE t.kind = 'returned'), 0) AS taken,
+                   COALESCE(SUM(t.amount) FILTER (WHERE t.kind = 'return_undone'), 0) AS undone
+            FROM billing_transfer t WHERE t.group_id = r.id AND t.meter_id IS NULL) x
+        WHERE (x.taken, x.undone) <> (r.amount,
+            CASE WHEN r.state = 'failed' THEN r.amount ELSE 0 END)""",
     "deposit {0}: {1} nano-units went back, and only {2} came": """
         SELECT d.id, d.refunded + x.disputed, d.amount FROM billing_deposit d
         JOIN (SELECT deposit_id, SUM(amount) AS disputed FROM billing_dispute
@@ -101,16 +112,18 @@ CHECKS = {
             GROUP BY b.reverses_id) g
         JOIN billing_transfer o ON o.id = g.reverses_id JOIN billing_meter m ON m.id = o.meter_id
         WHERE g.given > o.amount / (o.t1 - o.t0) * GREATEST(0, LEAST(o.t1, m.settled) - o.t0) OR g.given < 0""",
-    "payout {0}: {1} of {2} nano-units; taken, returned and sent were {3}": """
-        SELECT p.id, p.state, p.amount, ARRAY[x.taken, x.returned, x.sent] FROM billing_payout p
+    "payout {0}: {1} of {2} nano-units; taken, returned, sent and reversed were {3}": """
+        SELECT p.id, p.state, p.amount, ARRAY[x.taken, x.returned, x.sent, x.reversed] FROM billing_payout p
         CROSS JOIN LATERAL (
             SELECT COALESCE(SUM(t.amount) FILTER (WHERE t.kind = 'payout'), 0) AS taken,
                    COALESCE(SUM(t.amount) FILTER (WHERE t.kind = 'payout_back'), 0) AS returned,
-                   COALESCE(SUM(t.amount) FILTER (WHERE t.kind = 'payout_sent'), 0) AS sent
+                   COALESCE(SUM(t.amount) FILTER (WHERE t.kind = 'payout_sent'), 0) AS sent,
+                   COALESCE(SUM(t.amount) FILTER (WHERE t.kind = 'payout_reversed'), 0) AS reversed
             FROM billing_transfer t WHERE t.group_id = p.id AND t.meter_id IS NULL) x
-        WHERE (x.taken, x.returned, x.sent) <> (p.amount,
+        WHERE (x.taken, x.returned, x.sent, x.reversed) <> (p.amount,
             CASE WHEN p.state IN ('refused', 'failed') THEN p.amount ELSE 0 END,
-            CASE WHEN p.state = 'paid' THEN p.amount ELSE 0 END)""",
+            CASE WHEN p.state IN ('paid', 'reversed') THEN p.amount ELSE 0 END, p.reversed)
+            OR (p.state = 'reversed') <> (p.reversed = p.amount)""",
     "payouts: account {0} has {1} nano-units, {2} are on their way": """
         SELECT a.id, x.has, o.open FROM billing_account a
         CROSS JOIN LATERAL (

@@ -66,6 +66,12 @@ from billing.services.refunds import (
     refunds_of,
     refunds_to,
 )
+from billing.services.returns import (
+    note_not_returned,
+    note_returned,
+    return_deposit,
+    returns_of,
+)
 from billing.services.statements import (
     Bill,
     BillLine,
@@ -85,6 +91,7 @@ from billing.services.telling import (
     tell_of_low,
     tell_of_payout,
     tell_of_refund,
+    tell_of_return,
     tell_of_top_up,
 )
 from billing.services.topups import (
@@ -171,7 +178,9 @@ __all__ = [
     "note_asked",
     "note_checkout",
     "note_declined",
+    "note_not_returned",
     "note_not_sent",
+    "note_returned",
     "note_sent",
     "note_topped_up",
     "open_meter",
@@ -196,6 +205,8 @@ __all__ = [
     "remembered_ref",
     "request_deposit",
     "request_payout",
+    "return_deposit",
+    "returns_of",
     "roll_up",
     "set_auto_top_up",
     "set_details",
@@ -210,6 +221,7 @@ __all__ = [
     "tell_of_low",
     "tell_of_payout",
     "tell_of_refund",
+    "tell_of_return",
     "tell_of_top_up",
     "used_up_at",
     "verify_ledger",

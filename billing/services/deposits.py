@@ -13,7 +13,7 @@ from billing.events import DepositSucceeded
 from billing.machine import DepositState
 from billing.models import Deposit, PaymentEvent
 from billing.providers.base import Kind, ProviderEvent
-from billing.services import amounts, takebacks
+from billing.services import amounts, payouts, returns, takebacks
 from billing.services.moving import move_deposit, record_deposit
 from billing.services.wallets import deposit
 from core import clock, idempotency, money, outbox
@@ -146,6 +146,8 @@ def _keep(provider: str, event: ProviderEvent) -> PaymentEvent:
 def _apply(provider: str, event: ProviderEvent) -> str:
     if event.kind is Kind.IGNORED:
         return event.ignored
+    if event.kind is Kind.REVERSED:
+        return payouts.note_reversed(provider=provider, event=event)
     found = _deposit_of(provider, event)
     if found is None:
         return "deposit_unknown"
@@ -160,6 +162,8 @@ def _apply(provider: str, event: ProviderEvent) -> str:
         raise Unavailable(
             "deposit_not_paid_yet", "We have not heard of this payment; tell us again."
         )
+    if event.kind is Kind.BOUNCED:
+        return returns.note_bounced(found, event)
     return takebacks.go_back(found, event)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from django.db.models import Q
 
 from accounts.actors import Actor
-from billing.models import AccountKind, Deposit, Dispute, Transfer
+from billing.models import AccountKind, Deposit, DepositReturn, Dispute, Transfer
 from core.errors import NotFound
 
 
@@ -69,6 +69,9 @@ def _payment(transfer: Transfer) -> tuple[uuid.UUID | None, uuid.UUID | None]:
     dispute = Dispute.objects.filter(pk=transfer.group_id).first()
     if dispute is not None:
         return dispute.deposit_id, dispute.pk
+    back = DepositReturn.objects.filter(pk=transfer.group_id).first()
+    if back is not None:
+        return back.deposit_id, None
     return _known_deposit(str(transfer.group_id)), None
 
 

@@ -17,12 +17,12 @@ from billing import ledger, queries
 from billing.events import PayoutChanged
 from billing.machine import PayoutState
 from billing.models import Account, AccountKind, Payout, Transfer
-from billing.providers import payout_provider
+from billing.providers import ProviderEvent, payout_provider
 from billing.services import amounts
 from billing.services.earnings import host_balance_of, why_frozen
 from billing.services.wallets import announce
 from core import clock, idempotency, money, outbox, secrets
-from core.errors import Conflict, Forbidden, FundsInsufficient, Invalid, NotFound
+from core.errors import Conflict, Forbidden, FundsInsufficient, Invalid, NotFound, Unavailable
 from core.ids import new_id
 
 CENT = money.NANO // 100
@@ -30,6 +30,7 @@ MOST = 100_000 * money.NANO
 HINT_LENGTH = 4
 NOTE_LENGTH = 400
 TAKEN_BACK = "Taken back by its owner."
+TAKEN_BY_PROVIDER = "The payment provider took it back."
 UNDECIDED = frozenset({PayoutState.REQUESTED, PayoutState.APPROVED})
 
 
@@ -212,6 +213,37 @@ def note_not_sent(*, payout_id: uuid.UUID, why: str) -> None:
         _give_back(Actor.system(), found, PayoutState.FAILED, why)
 
 
+def note_reversed(*, provider: str, event: ProviderEvent) -> str:
+    """The provider took back what was paid to a host: as much of it is free again. Returns what came of it.
+
+    It tells how much in all, so what it tells twice or late moves nothing twice. Raises Unavailable
+    `payout_not_sent_yet` while we have not heard that it was paid: tell us again.
+    """
+    named = Payout.objects.lock().filter(pk=event.payout_id or uuid.UUID(int=0), provider=provider)
+    found = named.first()
+    if found is None or event.currency != found.currency:
+        return "payout_unknown"
+    if PayoutState(found.state) is PayoutState.SENDING:
+        raise Unavailable("payout_not_sent_yet", "We have not heard of this payout; tell us again.")
+    more = min(event.amount, found.amount) - found.reversed
+    if PayoutState(found.state) is not PayoutState.PAID or more <= 0:
+        return "nothing_new"
+    gateway = ledger.account_of(AccountKind.GATEWAY, None, found.currency)
+    free = ledger.account_of(AccountKind.HOST_FREE, found.owner_id, found.currency)
+    found.reversed += more
+    found.save(update_fields=["reversed"])
+    row = Transfer(
+        group_id=found.pk, src=gateway, dst=free, amount=more, kind="payout_reversed",
+        idem=f"payout_reversed:{found.pk}:{found.reversed}", created_at=clock.now(),
+    )  # fmt: skip
+    Transfer.objects.bulk_create([row])
+    if found.reversed == found.amount:
+        _move(Actor.system(), found, PayoutState.REVERSED, note=TAKEN_BY_PROVIDER)
+    else:
+        _tell(Actor.system(), found, state=PayoutState.REVERSED)
+    return event.kind.value
+
+
 def _locked_for_staff(actor: Actor, payout_id: uuid.UUID) -> Payout:
     actor.require("staff")
     found = Payout.objects.lock().filter(pk=payout_id).first()
@@ -290,20 +322,27 @@ def _move(actor: Actor, found: Payout, to: PayoutState, **fields: Any) -> None:
     _tell(actor, found)
 
 
-def _tell(actor: Actor, found: Payout) -> None:
+def _tell(actor: Actor, found: Payout, *, state: PayoutState | None = None) -> None:
+    told = state or PayoutState(found.state)
     audit.record(
         actor=actor,
-        verb=f"payout.{found.state}",
+        verb=f"payout.{told.value}",
         subject_type="payout",
         subject_id=found.pk,
         data={
             "owner": str(found.owner_id),
             "amount": found.amount,
+            "reversed": found.reversed,
             "ref": found.ref,
             "note": found.note,
         },
     )
     outbox.publish(
-        PayoutChanged(payout_id=str(found.pk), owner_id=str(found.owner_id), state=found.state)
+        PayoutChanged(
+            payout_id=str(found.pk),
+            owner_id=str(found.owner_id),
+            state=told.value,
+            reversed=found.reversed,
+        )
     )
     announce(found.owner_id)

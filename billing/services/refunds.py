@@ -54,7 +54,7 @@ def refund_charge(
     Raises Invalid `amount_range`, `reason_missing`, NotFound `charge_unknown`, Conflict `refund_exceeds_paid`.
     """
     actor.require("staff")
-    refund_id, reason = new_id(), _reason(reason)
+    refund_id, reason = new_id(), parse_reason(reason)
     if not 0 < amount <= amounts.MOST:
         raise Invalid("amount_range", "A refund lies between nothing and one million.")
     meter = Meter.objects.filter(subject_id=subject_id).select_related("wallet").first()
@@ -62,7 +62,7 @@ def refund_charge(
         raise NotFound("charge_unknown", "Nothing was ever charged for this.")
     body = f"refund {subject_id} {transfer_id} {amount} {borne_by}"
     first = idempotency.claim(
-        owner_id=_claimant(actor), key=idempotency_key, body=body, subject_id=refund_id
+        owner_id=claimant(actor), key=idempotency_key, body=body, subject_id=refund_id
     )
     if first != refund_id:
         return Refund.objects.get(pk=first)
@@ -136,13 +136,13 @@ def adjust_wallet(
 ) -> Refund:
     """Give a person money of the platform's, with a reason; the same key, once. Raises as `refund_charge`."""
     actor.require("staff")
-    refund_id, reason = new_id(), _reason(reason)
+    refund_id, reason = new_id(), parse_reason(reason)
     if not 0 < amount <= amounts.MOST:
         raise Invalid("amount_range", "An adjustment lies between nothing and one million.")
     if actor.kind != "system" and owner_id == actor.user_id:
         raise Conflict("adjustment_own", "Somebody else has to adjust your own wallet.")
     first = idempotency.claim(
-        owner_id=_claimant(actor),
+        owner_id=claimant(actor),
         key=idempotency_key,
         body=f"adjust {owner_id} {amount} {currency}",
         subject_id=refund_id,
@@ -170,11 +170,13 @@ def refunds_to(*, owner_id: uuid.UUID) -> list[Refund]:
     return list(Refund.objects.filter(owner_id=owner_id).order_by("-created_at")[:100])
 
 
-def _claimant(actor: Actor) -> uuid.UUID:
+def claimant(actor: Actor) -> uuid.UUID:
+    """Return whose idempotency keys count for what staff or the platform decide."""
     return uuid.UUID(int=0) if actor.kind == "system" else actor.user_id
 
 
-def _reason(given: str) -> str:
+def parse_reason(given: str) -> str:
+    """Return why staff do something. Raises Invalid `reason_missing`."""
     text = " ".join(given.split())
     if not 1 <= len(text) <= REASON_LENGTH:
         raise Invalid("reason_missing", f"Say why in 1 to {REASON_LENGTH} characters: it is kept.")

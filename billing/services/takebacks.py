@@ -32,7 +32,7 @@ def go_back(found: Deposit, event: ProviderEvent) -> str:
     news = _refund(found, event) if event.kind is Kind.REFUNDED else _dispute(found, event)
     if not news:
         return "nothing_new"
-    _restate(found)
+    restate(found)
     settle_debt(found.owner_id, found.currency)
     return event.kind.value
 
@@ -69,7 +69,7 @@ def _dispute(found: Deposit, event: ProviderEvent) -> bool:
 
 
 def _open(found: Deposit, event: ProviderEvent, *, takes: bool = True) -> Dispute:
-    left = found.amount - found.refunded - _disputed(found)
+    left = left_of(found)
     dispute = Dispute.objects.create(
         deposit=found,
         ref=event.ref,
@@ -79,7 +79,7 @@ def _open(found: Deposit, event: ProviderEvent, *, takes: bool = True) -> Disput
     )
     _take(found, dispute.pk, dispute.amount, "dispute")
     _tell(found, dispute)
-    _restate(found)
+    restate(found)
     return dispute
 
 
@@ -111,7 +111,12 @@ def _disputed(found: Deposit) -> int:
     return int(held.aggregate(total=Sum("amount"))["total"] or 0)
 
 
-def _restate(found: Deposit) -> None:
+def left_of(found: Deposit) -> int:
+    """Return how much of a paid deposit neither went back nor is disputed (nano-units)."""
+    return found.amount - found.refunded - _disputed(found)
+
+
+def restate(found: Deposit) -> None:
     """Move a deposit to the state that its disputes and refunds say."""
     states = set(Dispute.objects.filter(deposit=found).values_list("state", flat=True))
     to = DepositState.SUCCEEDED

@@ -7,8 +7,8 @@ import uuid
 from accounts import services as accounts
 from accounts.notices import CATALOGUE
 from billing import queries
-from billing.machine import DisputeState, PayoutState
-from billing.models import Deposit, Dispute, Invoice, Payout, Refund, RefundKind
+from billing.machine import DisputeState, PayoutState, ReturnState
+from billing.models import Deposit, DepositReturn, Dispute, Invoice, Payout, Refund, RefundKind
 from billing.services.payouts import TAKEN_BACK
 from core import clock
 
@@ -98,7 +98,22 @@ def tell_of_top_up(*, deposit_id: uuid.UUID, why: str, tries: int, again: int | 
     )
 
 
-def tell_of_payout(*, payout_id: uuid.UUID, state: str) -> None:
+def tell_of_return(*, return_id: uuid.UUID, state: str) -> None:
+    """Say that a deposit goes back to its payer, or that it could not."""
+    found = DepositReturn.objects.select_related("deposit").get(pk=return_id)
+    code = {ReturnState.DECIDED: "deposit_returned", ReturnState.FAILED: "deposit_not_returned"}
+    if ReturnState(state) not in code:
+        return
+    accounts.notify(
+        user_id=found.deposit.owner_id,
+        code=code[ReturnState(state)],
+        key=str(return_id),
+        subject_id=found.deposit_id,
+        params={"amount": found.amount, "why": sentence(found.note or found.reason)},
+    )
+
+
+def tell_of_payout(*, payout_id: uuid.UUID, state: str, reversed: int) -> None:
     """Tell a host what has become of a payout; what the host has taken back is no news."""
     found = Payout.objects.get(pk=payout_id)
     code = f"payout_{state}"
@@ -107,9 +122,9 @@ def tell_of_payout(*, payout_id: uuid.UUID, state: str) -> None:
     accounts.notify(
         user_id=found.owner_id,
         code=code,
-        key=str(payout_id),
+        key=f"{payout_id}:{reversed}",
         params={
-            "amount": found.amount,
+            "amount": reversed or found.amount,
             "hint": found.hint,
             "at": clock.to_epoch(found.changed_at),
             "ref": found.ref,

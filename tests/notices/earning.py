@@ -5,6 +5,7 @@ from __future__ import annotations
 from billing import services as billing
 from billing import tasks
 from billing.models import Payout
+from billing.providers.base import Kind, ProviderEvent
 from billing.tests.hosts import USD, use
 from core.ids import new_id
 from tests import cast
@@ -47,11 +48,21 @@ def failed(stage: Stage) -> None:
     billing.note_not_sent(payout_id=found.pk, why="No such account.")
 
 
+def reversed_(stage: Stage) -> None:
+    found = approved(stage)
+    tasks.send_payouts()
+    taken = ProviderEvent(
+        id="r", kind=Kind.REVERSED, payout_id=found.pk, amount=found.amount, currency="USD"
+    )
+    billing.apply_event(provider="fake", event=taken)
+
+
 CAUSES = {
     "payout_requested": requested,
     "payout_approved": approved,
     "payout_paid": paid,
     "payout_refused": refused,
     "payout_failed": failed,
+    "payout_reversed": reversed_,
     "earnings_taken": refunded,
 }

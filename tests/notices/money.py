@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import uuid
+
 from billing import services as billing
 from billing import tasks
 from billing.models import Deposit
@@ -122,9 +124,26 @@ def adjusted(stage: Stage) -> None:
     )
 
 
+def returned(stage: Stage) -> uuid.UUID:
+    made = billing.return_deposit(
+        actor=cast.person("dora", is_staff=True),
+        deposit_id=deposit_received(stage).pk,
+        amount=None,
+        reason="as you asked",
+        idempotency_key=str(new_id()),
+    )
+    return made.pk
+
+
+def not_returned(stage: Stage) -> None:
+    billing.note_not_returned(return_id=returned(stage), why="The card is closed.")
+
+
 CAUSES = {
     "deposit_received": deposit_received,
     "deposit_failed": deposit_failed,
+    "deposit_returned": returned,
+    "deposit_not_returned": not_returned,
     "dispute_opened": disputed,
     "dispute_won": dispute_won,
     "dispute_lost": dispute_lost,
