@@ -18,6 +18,7 @@ def beat_schedule(env: Environment) -> dict[str, dict[str, Any]]:
         "nodes.reconcile_ports": ("nodes.tasks.reconcile_ports", env.reconcile_seconds),
         "nodes.rate": ("nodes.tasks.rate_machines", 3600.0),
         "nodes.prices": ("nodes.tasks.note_prices", 600.0),
+        "nodes.smart_prices": ("nodes.tasks.step_prices", 600.0),
         "nodes.forget_logs": ("nodes.tasks.forget_logs", 3600.0),
         "rentals.reconcile": ("rentals.tasks.reconcile_rentals", env.reconcile_seconds),
         "rentals.forget_preflights": ("rentals.tasks.forget_preflights", 3600.0),

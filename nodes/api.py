@@ -14,13 +14,15 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from accounts.actors import Actor
 from accounts.api import actor_from
 from core import clock, money
 from core.errors import Invalid, NotFound, Unauthenticated, Unavailable
 from hostagent.protocol import ProtocolError, read_join
 from nodes import services, telemetry
-from nodes.models import Node, NodeKey, Offer
-from nodes.presenting import hidden_out, rank_out
+from nodes.models import Node, NodeKey, Offer, SmartPrice
+from nodes.presenting import hidden_out, rank_out, smart_out
+from nodes.repricing import Wishes
 from nodes.search.rows import NO_PRICE
 
 
@@ -125,7 +127,7 @@ class NodeView(APIView):
 
 def price_in(**more: Any) -> serializers.DecimalField:
     """Return a field for a price in currency units."""
-    return serializers.DecimalField(max_digits=12, decimal_places=6, min_value=0, **more)
+    return serializers.DecimalField(max_digits=14, decimal_places=9, min_value=0, **more)
 
 
 class PricesIn(serializers.Serializer[Any]):
@@ -180,6 +182,53 @@ class NodePricesView(APIView):
             actor=actor_from(request), node_id=node_id, **body.validated_data
         )
         return Response(node_out(node))
+
+
+class SmartWishesIn(serializers.Serializer[Any]):
+    floor_hourly = price_in()
+    ceiling_hourly = price_in()
+    target_percent = serializers.IntegerField(min_value=0, max_value=100)
+
+
+class SmartPriceIn(SmartWishesIn):
+    on = serializers.BooleanField()
+
+
+class SmartPriceView(APIView):
+    """Smart pricing of a machine: its wishes, what they would do now and why; docs/pricing.md has the formula."""
+
+    @extend_schema(operation_id="nodes_smart_price", responses=OpenApiTypes.OBJECT)
+    def get(self, request: Request, node_id: uuid.UUID) -> Response:
+        return Response(_smart(actor_from(request), node_id))
+
+    @extend_schema(request=SmartPriceIn, responses=OpenApiTypes.OBJECT)
+    def put(self, request: Request, node_id: uuid.UUID) -> Response:
+        body = SmartPriceIn(data=request.data)
+        body.is_valid(raise_exception=True)
+        actor = actor_from(request)
+        services.set_smart_price(actor=actor, node_id=node_id, **body.validated_data)
+        return Response(_smart(actor, node_id))
+
+
+class SmartPricePreviewView(APIView):
+    """What smart pricing would do now with these wishes; nothing is changed."""
+
+    @extend_schema(
+        operation_id="nodes_smart_price_preview",
+        request=SmartWishesIn,
+        responses=OpenApiTypes.OBJECT,
+    )
+    def post(self, request: Request, node_id: uuid.UUID) -> Response:
+        body = SmartWishesIn(data=request.data)
+        body.is_valid(raise_exception=True)
+        wishes = services.wishes_from(**body.validated_data)
+        return Response(_smart(actor_from(request), node_id, wishes))
+
+
+def _smart(actor: Actor, node_id: uuid.UUID, wishes: Wishes | None = None) -> dict[str, Any]:
+    preview = services.preview_smart_price(actor=actor, node_id=node_id, wishes=wishes)
+    smart = SmartPrice.objects.filter(node_id=node_id).first()
+    return smart_out(smart, preview) or {"on": False}
 
 
 class DrainIn(serializers.Serializer[Any]):

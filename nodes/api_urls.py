@@ -8,6 +8,12 @@ urlpatterns = [
     path("nodes/<uuid:node_id>/", api.NodeView.as_view(), name="api_node"),
     path("nodes/<uuid:node_id>/metrics/", api.NodeMetricsView.as_view(), name="api_node_metrics"),
     path("nodes/<uuid:node_id>/prices/", api.NodePricesView.as_view(), name="api_node_prices"),
+    path("nodes/<uuid:node_id>/smart-price/", api.SmartPriceView.as_view(), name="api_smart_price"),
+    path(
+        "nodes/<uuid:node_id>/smart-price/preview/",
+        api.SmartPricePreviewView.as_view(),
+        name="api_smart_price_preview",
+    ),
     path("nodes/<uuid:node_id>/drain/", api.NodeDrainView.as_view(), name="api_node_drain"),
     path("nodes/<uuid:node_id>/heartbeat/", api.HeartbeatView.as_view(), name="api_heartbeat"),
     path("node-keys/", api.NodeKeyListView.as_view(), name="api_node_keys"),

@@ -8,6 +8,7 @@ from typing import Any
 from django import forms
 
 from nodes.models import Node
+from nodes.repricing import TARGET_RANGE_BP
 
 
 def price(label: str, help_text: str = "", *, required: bool = True) -> forms.DecimalField:
@@ -46,6 +47,19 @@ class ManyPricesForm(forms.Form):
     def __init__(self, *args: Any, machines: Iterable[Node], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["machines"].queryset = machines  # type: ignore[attr-defined]
+
+
+class SmartPriceForm(forms.Form):
+    """What smart pricing may ask, and how much of the time should be rented."""
+
+    floor_hourly = price("Floor, $ an hour", "Never less than this.")
+    ceiling_hourly = price("Ceiling, $ an hour", "Never more than this.")
+    target_percent = forms.IntegerField(
+        label="Rented, % of the time",
+        min_value=TARGET_RANGE_BP[0] // 100,
+        max_value=TARGET_RANGE_BP[1] // 100,
+        help_text="Above it the price rises, below it falls; within 5 points it stays.",
+    )
 
 
 class NodeKeyForm(forms.Form):

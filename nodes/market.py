@@ -7,6 +7,7 @@ from django.db import models
 from django.db.models import Q
 
 from core.ids import new_id
+from nodes.repricing import LEAST_STEP_BP, MOST_STEP_BP, TARGET_RANGE_BP
 
 # `nodes.search` packs a sort value and this number into 63 bits.
 MOST_OFFERS = 2**26
@@ -78,6 +79,48 @@ class Offer(models.Model):
 
     def __str__(self) -> str:
         return f"offer of {self.node_id}"
+
+
+class SmartPrice(models.Model):
+    """A host's wishes for the price of a machine, and where smart pricing is with it; off unless switched on.
+
+    The rates are those of `Node.gpu_rate`, or of `Node.cpu_node_rate` on a machine without cards. What the
+    last step was stays when it is switched off and on again, so that a switch gains nobody a step.
+    """
+
+    node = models.OneToOneField(
+        "nodes.Node", models.CASCADE, related_name="smart_price", primary_key=True
+    )
+    on = models.BooleanField(default=False)
+    floor_rate = models.BigIntegerField()
+    ceiling_rate = models.BigIntegerField()
+    target_bp = models.PositiveSmallIntegerField()
+    direction = models.SmallIntegerField(default=0)
+    pace_bp = models.PositiveSmallIntegerField(default=MOST_STEP_BP)
+    stepped_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(floor_rate__gt=0, ceiling_rate__gte=models.F("floor_rate")),
+                name="smart_price_bounds",
+            ),
+            models.CheckConstraint(
+                condition=Q(target_bp__range=TARGET_RANGE_BP), name="smart_price_target"
+            ),
+            models.CheckConstraint(
+                condition=Q(direction__range=(-1, 1))
+                & Q(pace_bp__range=(LEAST_STEP_BP, MOST_STEP_BP)),
+                name="smart_price_course",
+            ),
+        ]
+        indexes = [
+            # Serves the clock: whose price it may change.
+            models.Index(fields=["node"], name="smart_price_on", condition=Q(on=True)),
+        ]
+
+    def __str__(self) -> str:
+        return f"smart price of {self.node_id}"
 
 
 class ModelPrice(models.Model):

@@ -16,6 +16,7 @@ from nodes.machine import NODE, WISH, NodeStatus, Wish
 from nodes.market import ImageStore as ImageStore
 from nodes.market import ModelPrice as ModelPrice
 from nodes.market import Offer as Offer
+from nodes.market import SmartPrice as SmartPrice
 
 if TYPE_CHECKING:
     from accounts.actors import Actor
@@ -74,7 +75,6 @@ class Node(models.Model):
     cpu_node_rate = models.BigIntegerField(default=0)
     storage_gb_rate = models.BigIntegerField(default=0)
     minimum_rate = models.BigIntegerField(default=0)
-    pricing = models.JSONField(default=dict)
     simulated = models.BooleanField(default=False)
     generation = models.BigIntegerField(default=0)
     epoch = models.BigIntegerField(default=0)

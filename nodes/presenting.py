@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+from core import money
 from nodes.machine import HIDDEN, Hidden
-from nodes.models import Offer
+from nodes.models import Offer, SmartPrice
+from nodes.repricing import SENTENCES, WINDOW_SECONDS, Seen, clamp, next_price
 from nodes.search import board
 from nodes.search.query import Query, Words
+from nodes.services import Preview
 
 
 def hidden_out(offer: Offer | None) -> dict[str, str] | None:
@@ -29,6 +33,54 @@ def rank_out(offer: Offer | None) -> dict[str, int] | None:
     same = Words("gpu_model", words, frozenset())
     query = Query(filters=(same,)) if words else Query(gpus=0)
     return board.rank(query, offer.number or 0)
+
+
+def smart_out(smart: SmartPrice | None, preview: Preview | None) -> dict[str, Any] | None:
+    """Return a host's wishes and what follows from them now, with every input; None: there are no wishes."""
+    if preview is None:
+        return None
+    after, seen, course, wishes = preview.next, preview.seen, preview.course, preview.wishes
+    occupancy = seen.occupancy_bp
+    return {
+        "on": bool(smart and smart.on),
+        "floor_hourly": an_hour(wishes.floor),
+        "ceiling_hourly": an_hour(wishes.ceiling),
+        "target_percent": wishes.target_bp // 100,
+        "changed_at": smart.stepped_at if smart else None,
+        "next": {
+            "hourly_now": an_hour(course.rate),
+            "hourly_next": an_hour(after.rate),
+            "changes": after.rate != course.rate,
+            "why": after.why.value,
+            "sentence": SENTENCES[after.why],
+            "step_percent": after.step_bp / 100,
+            "pace_percent": course.pace_bp / 100,
+            "occupancy_percent": None if occupancy is None else occupancy / 100,
+            "rented_card_seconds": seen.rented,
+            "heard_card_seconds": seen.heard,
+            "cards": seen.cards,
+            "offered": seen.offered,
+            "seconds_since_change": course.since,
+        },
+    }
+
+
+def what_if(preview: Preview) -> list[dict[str, Any]]:
+    """Return the step for some occupancies of a whole day, as if the last change were long ago."""
+    heard = WINDOW_SECONDS
+    course = replace(preview.course, rate=clamp(preview.course.rate, preview.wishes), since=None)
+    rows = []
+    for percent in (0, 20, 40, 60, 80, 100):
+        day = Seen(rented=heard * percent // 100, heard=heard, cards=1)
+        after = next_price(preview.wishes, course, day)
+        words = SENTENCES[after.why]
+        rows.append({"percent": percent, "hourly": an_hour(after.rate), "words": words})
+    return rows
+
+
+def an_hour(rate: int) -> str:
+    """Return a rate (nano/s) as the exact price of an hour."""
+    return money.decimal_string(rate * money.SECONDS_PER_HOUR)
 
 
 def search_row(row: dict[str, Any]) -> dict[str, Any]:

@@ -32,5 +32,12 @@ def rate_machines() -> None:
 
 
 @shared_task
+def step_prices() -> None:
+    with bus.alone("nodes.smart_prices", seconds=600) as mine:
+        if mine:
+            services.step_smart_prices()
+
+
+@shared_task
 def note_prices() -> None:
     services.note_prices()

@@ -17,11 +17,13 @@ from accounts.services import actor_of_request
 from core import clock, money
 from core.errors import Conflict, Invalid, NotFound
 from nodes import services
-from nodes.forms import ManyPricesForm, NodeKeyForm, PricesForm
+from nodes.forms import ManyPricesForm, NodeKeyForm, PricesForm, SmartPriceForm
 from nodes.machine import NodeStatus
-from nodes.models import Allocation, Node, NodeKey, Offer, Workload
-from nodes.presenting import hidden_out, rank_out
+from nodes.models import Allocation, Node, NodeKey, Offer, SmartPrice, Workload
+from nodes.presenting import an_hour, hidden_out, rank_out, smart_out, what_if
 
+# What the form of smart pricing proposes, in percent: some room is left for whoever comes next.
+USUAL_TARGET = 75
 TONES = {
     NodeStatus.ONLINE: "usable",
     NodeStatus.BUSY: "usable",
@@ -109,7 +111,14 @@ def machine(request: HttpRequest, node_id: uuid.UUID) -> HttpResponse:
     workloads = Workload.objects.filter(node=node).order_by("-created_at")[:50]
     tone = TONES[NodeStatus(node.status)]
     hidden = hidden_out(Offer.objects.filter(node=node).first())
-    context = {"node": node, "tone": tone, "form": form, "workloads": workloads, "hidden": hidden}
+    context = {
+        "node": node,
+        "tone": tone,
+        "form": form,
+        "workloads": workloads,
+        "hidden": hidden,
+        "smart_on": SmartPrice.objects.filter(node=node, on=True).exists(),
+    }
     return render(request, "nodes/machine.html", context)
 
 
@@ -142,6 +151,58 @@ def fleet_prices(request: HttpRequest) -> HttpResponse:
         "most": services.MOST_AT_ONCE,
     }
     return render(request, "nodes/prices.html", context, status=status)
+
+
+@login_required
+def smart_price(request: HttpRequest, node_id: uuid.UUID) -> HttpResponse:
+    """What smart pricing would ask now and why, for wishes that are written down or only tried, and its switch."""
+    actor = actor_of_request(request)
+    actor.require("node:manage")
+    node = Node.objects.visible_to(actor).filter(pk=node_id).first()
+    if node is None:
+        raise NotFound("node_unknown", "You have no such machine.")
+    smart = SmartPrice.objects.filter(node=node).first()
+    form = SmartPriceForm(request.POST or None, initial=_wishes(node, smart))
+    wishes, refused, status = None, None, 200
+    if request.method == "POST" and form.is_valid():
+        do = request.POST.get("do", "preview")
+        try:
+            wishes = services.wishes_from(**form.cleaned_data)
+            if do in {"on", "off"}:
+                services.set_smart_price(
+                    actor=actor, node_id=node_id, on=do == "on", **form.cleaned_data
+                )
+                return redirect("smart_price", node_id)
+        except Invalid as error:
+            refused, status = error, error.status
+    preview = services.preview_smart_price(actor=actor, node_id=node_id, wishes=wishes)
+    context = {
+        "node": node,
+        "form": form,
+        "refused": refused,
+        "smart": smart_out(smart, preview),
+        "rented_hours": _hours(preview.seen.rented) if preview else None,
+        "heard_hours": _hours(preview.seen.heard) if preview else None,
+        "tried": wishes is not None,
+        "steps": what_if(preview) if preview else [],
+        "per": "of one GPU" if services.rate_column(node) == "gpu_rate" else "of the machine",
+    }
+    return render(request, "nodes/smart_price.html", context, status=status)
+
+
+def _hours(seconds: int) -> str:
+    return f"{seconds / 3600:.1f}"
+
+
+def _wishes(node: Node, smart: SmartPrice | None) -> dict[str, Any]:
+    """Return the wishes that are written down, or what a host may begin with: half to twice of what it asks."""
+    if smart is None:
+        rate = max(2, getattr(node, services.rate_column(node)))
+        floor, ceiling, target = rate // 2, 2 * rate, USUAL_TARGET
+    else:
+        floor, ceiling, target = smart.floor_rate, smart.ceiling_rate, smart.target_bp // 100
+    bounds = {"floor_hourly": an_hour(floor), "ceiling_hourly": an_hour(ceiling)}
+    return {**bounds, "target_percent": target}
 
 
 @login_required

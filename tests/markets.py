@@ -12,10 +12,10 @@ from accounts import services as accounts
 NODES = """
     INSERT INTO nodes_node
         (id, owner_id, name, status, tier, agent_version, facts, checks, cpu_cores, memory_mib, disk_gb,
-         country, city, region, gpu_rate, cpu_node_rate, storage_gb_rate, minimum_rate, pricing,
+         country, city, region, gpu_rate, cpu_node_rate, storage_gb_rate, minimum_rate,
          simulated, generation, epoch, draining, tunnel_run_id, tunnel_secret_version, created_at)
     SELECT md5('node' || n)::uuid, %(owner)s, 'machine-' || n, 'online', 'CONSUMER_GPU', '', '{}', '[]',
-           8, 16384, 100, '', '', '', 0, 0, 0, 0, '{}', false, 0, 0, false, '', 1, now()
+           8, 16384, 100, '', '', '', 0, 0, 0, 0, false, 0, 0, false, '', 1, now()
     FROM generate_series(1, %(machines)s) n
 """
 OFFERS = """

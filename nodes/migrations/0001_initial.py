@@ -40,7 +40,6 @@ class Migration(migrations.Migration):
                 ('cpu_node_rate', models.BigIntegerField(default=0)),
                 ('storage_gb_rate', models.BigIntegerField(default=0)),
                 ('minimum_rate', models.BigIntegerField(default=0)),
-                ('pricing', models.JSONField(default=dict)),
                 ('simulated', models.BooleanField(default=False)),
                 ('generation', models.BigIntegerField(default=0)),
                 ('epoch', models.BigIntegerField(default=0)),
@@ -243,6 +242,23 @@ class Migration(migrations.Migration):
             ],
             options={
                 'constraints': [models.UniqueConstraint(condition=models.Q(('released_at', None)), fields=('gpu',), name='gpu_allocated_once')],
+            },
+        ),
+        migrations.CreateModel(
+            name='SmartPrice',
+            fields=[
+                ('node', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, primary_key=True, related_name='smart_price', serialize=False, to='nodes.node')),
+                ('on', models.BooleanField(default=False)),
+                ('floor_rate', models.BigIntegerField()),
+                ('ceiling_rate', models.BigIntegerField()),
+                ('target_bp', models.PositiveSmallIntegerField()),
+                ('direction', models.SmallIntegerField(default=0)),
+                ('pace_bp', models.PositiveSmallIntegerField(default=500)),
+                ('stepped_at', models.DateTimeField(blank=True, null=True)),
+            ],
+            options={
+                'indexes': [models.Index(condition=models.Q(('on', True)), fields=['node'], name='smart_price_on')],
+                'constraints': [models.CheckConstraint(condition=models.Q(('ceiling_rate__gte', models.F('floor_rate')), ('floor_rate__gt', 0)), name='smart_price_bounds'), models.CheckConstraint(condition=models.Q(('target_bp__range', (1000, 9500))), name='smart_price_target'), models.CheckConstraint(condition=models.Q(('direction__range', (-1, 1)), ('pace_bp__range', (100, 500))), name='smart_price_course')],
             },
         ),
         migrations.AddConstraint(

@@ -16,13 +16,26 @@ from nodes.services.ports import (
     register_proxy_server,
     release_ports,
 )
-from nodes.services.pricing import MOST_AT_ONCE, Prices, set_prices, set_prices_of_many
+from nodes.services.pricing import (
+    MOST_AT_ONCE,
+    Prices,
+    rate_column,
+    set_prices,
+    set_prices_of_many,
+)
 from nodes.services.rating import note_prices, rate_reliability
 from nodes.services.sessions import (
     close_session,
     open_session,
     record_beats,
     sweep_liveness,
+)
+from nodes.services.smart import (
+    Preview,
+    preview_smart_price,
+    set_smart_price,
+    step_smart_prices,
+    wishes_from,
 )
 from nodes.services.telling import tell_host, tell_of_listing
 from nodes.services.tunnels import admit_login, admit_proxy, tunnel_settings
@@ -44,6 +57,7 @@ from nodes.services.workloads import (
 __all__ = [
     "MOST_AT_ONCE",
     "Fetching",
+    "Preview",
     "Prices",
     "admit_login",
     "admit_proxy",
@@ -63,6 +77,8 @@ __all__ = [
     "lease_ports",
     "note_prices",
     "open_session",
+    "preview_smart_price",
+    "rate_column",
     "rate_reliability",
     "reconcile_ports",
     "record_ack",
@@ -78,10 +94,13 @@ __all__ = [
     "revoke_node_key",
     "set_prices",
     "set_prices_of_many",
+    "set_smart_price",
+    "step_smart_prices",
     "sweep_liveness",
     "tell_host",
     "tell_of_listing",
     "tunnel_settings",
     "warn_of_logs",
     "wish_workload",
+    "wishes_from",
 ]

@@ -13,7 +13,7 @@ from accounts.actors import Actor
 from audit import services as audit
 from core import money
 from core.errors import Conflict, DomainError, Invalid
-from nodes.models import Node
+from nodes.models import Gpu, Node, SmartPrice
 from nodes.services.listing import own_node, refresh_offer
 
 MAX_HOURLY = Decimal(1000)
@@ -80,7 +80,7 @@ def set_prices(
     """Publish a node's prices (currency units per GPU-hour, node-hour, GB-month) from now on.
 
     `minimum_hourly` stays as it is when it is not named. Running rentals keep theirs. Raises NotFound
-    `node_unknown`, Invalid `price_range`, `egress_price_not_zero`.
+    `node_unknown`, Invalid `price_range`, `egress_price_not_zero`, Conflict `smart_pricing_on`.
     """
     actor.require("node:manage")
     prices = Prices(gpu_hourly, cpu_node_hourly, minimum_hourly, storage_gb_monthly, egress_gb)
@@ -137,9 +137,21 @@ def _ids_of_all(actor: Actor) -> Iterable[uuid.UUID]:
     return Node.objects.filter(owner_id=actor.user_id).values_list("pk", flat=True)
 
 
+def rate_column(node: Node) -> str:
+    """Return which price is that of a node's offer: that of a card, or of a machine that has none."""
+    return "gpu_rate" if Gpu.objects.filter(node=node, present=True).exists() else "cpu_node_rate"
+
+
 def _publish(actor: Actor, node: Node, prices: Prices) -> None:
-    """Let a locked node ask these prices from now on."""
+    """Let a locked node ask these prices from now on; raises Conflict `smart_pricing_on`."""
     rates = prices.rates()
+    steered = rate_column(node)
+    changed = rates.get(steered, getattr(node, steered)) != getattr(node, steered)
+    if changed and SmartPrice.objects.filter(node=node, on=True).exists():
+        raise Conflict(
+            "smart_pricing_on",
+            "Smart pricing sets what an hour of this machine costs. Change its bounds, or switch it off first.",
+        )
     for name, rate in rates.items():
         setattr(node, name, rate)
     node.save(update_fields=list(rates))
