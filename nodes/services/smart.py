@@ -5,6 +5,7 @@ It publishes prices and nothing else: what runs keeps the price that its renter 
 
 from __future__ import annotations
 
+import datetime as dt
 import uuid
 from dataclasses import dataclass
 from decimal import Decimal
@@ -203,11 +204,8 @@ def _preview(node: Node, smart: SmartPrice | None, wishes: Wishes | None = None)
 def _seen(node: Node) -> Seen:
     cards = max(1, Gpu.objects.filter(node=node, present=True).count())
     now = clock.now()
-    asked = {
-        "node": node.pk,
-        "now": now,
-        "start": clock.from_epoch(clock.to_epoch(now) - WINDOW_SECONDS),
-    }
+    start = clock.from_epoch(clock.to_epoch(now) - WINDOW_SECONDS)
+    asked: dict[str, dt.datetime | uuid.UUID] = {"node": node.pk, "now": now, "start": start}
     with connection.cursor() as cursor:
         cursor.execute(RENTED, asked)
         (rented,) = cursor.fetchone()
