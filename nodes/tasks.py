@@ -21,6 +21,13 @@ def reconcile_ports() -> None:
 
 
 @shared_task
+def watch_tunnels() -> None:
+    with bus.alone("nodes.tunnels", seconds=10) as mine:
+        if mine:
+            proxies.watch()
+
+
+@shared_task
 def forget_logs() -> None:
     services.warn_of_logs()
     services.forget_logs()

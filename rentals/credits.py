@@ -5,9 +5,13 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import dataclass
 
 HOUR = 3600
+# A shorter outage of the platform's own tunnel server is not credited.
+TUNNELS_MAY_BE_DOWN = dt.timedelta(seconds=30)
+TUNNELS = "tunnels_down"
 
 
 @dataclass(frozen=True)
@@ -79,4 +83,9 @@ def to_markdown() -> str:
         lines.append(
             f"| `{rule.fault}` | {codes} | {rule.when} | what was paid for {what} in the last {hours} h before |"
         )
+    lines.append(
+        f"| `{TUNNELS}` | – | The platform's own tunnel server did not answer for more than "
+        f"{int(TUNNELS_MAY_BE_DOWN.total_seconds())} s. | what was paid for compute and storage while it was down, "
+        "by the platform: the host keeps its share |"
+    )
     return "\n".join(lines)

@@ -85,6 +85,11 @@ class RentalQuerySet(models.QuerySet["Rental"]):
         near = Q(price_until__lte=soon) & ~Q(state=State.ENDED.value)
         return self.filter(near | dead).distinct()
 
+    def used_through(self, host: str, since: dt.datetime, until: dt.datetime) -> Self:
+        """Rentals behind one public address that were usable at some time in [since, until)."""
+        lived = Q(ended_at=None) | Q(ended_at__gt=since)
+        return self.filter(lived, ssh_host=host, running_since__lt=until).order_by("pk")
+
     def lock(self) -> Self:
         return self.select_for_update(no_key=True, of=("self",)).order_by("pk")
 

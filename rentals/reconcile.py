@@ -21,8 +21,8 @@ from core import clock
 from core.errors import DomainError
 from nodes.machine import NodeStatus, Wish, WorkloadState
 from nodes.models import Node, Workload
-from nodes.services import has_restarted
-from rentals import probing, reasons, services
+from nodes.services import has_restarted, note_settled, unsettled_outages
+from rentals import credits, probing, reasons, services
 from rentals.machine import COMING_UP, DISK_KEPT, LIVE, State
 from rentals.models import Rental, RentalQuerySet
 from rentals.services.life import deadline_of
@@ -208,6 +208,25 @@ def probe_running() -> None:
                 actor=Actor.system(), rental_id=rental.pk, sign=sign, at=clock.now()
             )
             advance(rental.pk)
+
+
+def settle_tunnel_outages() -> None:
+    """Credit the rentals that an outage of our own tunnel server has shut off, once its seconds are posted.
+
+    Dying at any line leaves the outage open, and the next run credits those that are missing.
+    """
+    horizon = dt.timedelta(seconds=settings.DC.settle_horizon_seconds)
+    for outage in unsettled_outages(before=clock.now() - horizon):
+        assert outage.until is not None
+        if outage.until - outage.since > credits.TUNNELS_MAY_BE_DOWN:
+            there = Rental.objects.used_through(
+                outage.server.public_host, outage.since, outage.until
+            )
+            for rental_id in list(there.values_list("pk", flat=True)):
+                services.credit_tunnels(
+                    actor=Actor.system(), rental_id=rental_id, outage_id=outage.pk
+                )
+        note_settled(outage_id=outage.pk)
 
 
 def pause_node(node_id: uuid.UUID, last_beat: int) -> None:

@@ -41,6 +41,13 @@ def review_prices() -> None:
 
 
 @shared_task
+def settle_tunnel_outages() -> None:
+    with bus.alone("rentals.tunnels", seconds=60) as mine:
+        if mine:
+            reconcile.settle_tunnel_outages()
+
+
+@shared_task
 def probe_rentals() -> None:
     with bus.alone("rentals.probe", seconds=60) as mine:
         if mine:

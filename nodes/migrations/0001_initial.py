@@ -63,6 +63,7 @@ class Migration(migrations.Migration):
                 ('server_port', models.PositiveIntegerField()),
                 ('first_port', models.PositiveIntegerField()),
                 ('last_port', models.PositiveIntegerField()),
+                ('last_good', models.DateTimeField(blank=True, null=True)),
             ],
         ),
         migrations.CreateModel(
@@ -198,6 +199,18 @@ class Migration(migrations.Migration):
             ],
         ),
         migrations.CreateModel(
+            name='TunnelOutage',
+            fields=[
+                ('id', models.UUIDField(default=core.ids.new_id, editable=False, primary_key=True, serialize=False)),
+                ('since', models.DateTimeField()),
+                ('until', models.DateTimeField(blank=True, null=True)),
+                ('looks', models.PositiveIntegerField(default=0)),
+                ('error', models.CharField(blank=True, default='', max_length=200)),
+                ('settled_at', models.DateTimeField(blank=True, null=True)),
+                ('server', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='outages', to='nodes.proxyserver')),
+            ],
+        ),
+        migrations.CreateModel(
             name='WorkloadLog',
             fields=[
                 ('workload', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, primary_key=True, related_name='log', serialize=False, to='nodes.workload')),
@@ -296,6 +309,18 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name='offer',
             constraint=models.CheckConstraint(condition=models.Q(models.Q(('hidden_because', ''), ('listed', True)), models.Q(('listed', False), models.Q(('hidden_because', ''), _negated=True)), _connector='OR'), name='offer_hidden_for_a_reason'),
+        ),
+        migrations.AddConstraint(
+            model_name='tunneloutage',
+            constraint=models.UniqueConstraint(condition=models.Q(('until', None)), fields=('server',), name='tunnel_outage_open_once'),
+        ),
+        migrations.AddConstraint(
+            model_name='tunneloutage',
+            constraint=models.CheckConstraint(condition=models.Q(('until', None), ('until__gte', models.F('since')), _connector='OR'), name='tunnel_outage_forward'),
+        ),
+        migrations.AddConstraint(
+            model_name='tunneloutage',
+            constraint=models.CheckConstraint(condition=models.Q(('settled_at', None), ('until__isnull', False), _connector='OR'), name='tunnel_outage_settled_when_over'),
         ),
         migrations.AddIndex(
             model_name='workload',

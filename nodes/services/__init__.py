@@ -39,6 +39,12 @@ from nodes.services.smart import (
 )
 from nodes.services.telling import tell_host, tell_of_listing
 from nodes.services.tunnels import admit_login, admit_proxy, tunnel_settings
+from nodes.services.watching import (
+    note_settled,
+    note_tunnels,
+    tunnels_down,
+    unsettled_outages,
+)
 from nodes.services.workloads import (
     checkpoint_workload,
     create_workload,
@@ -76,6 +82,8 @@ __all__ = [
     "last_words",
     "lease_ports",
     "note_prices",
+    "note_settled",
+    "note_tunnels",
     "open_session",
     "preview_smart_price",
     "rate_column",
@@ -100,6 +108,8 @@ __all__ = [
     "tell_host",
     "tell_of_listing",
     "tunnel_settings",
+    "tunnels_down",
+    "unsettled_outages",
     "warn_of_logs",
     "wish_workload",
     "wishes_from",

@@ -3,6 +3,7 @@
 from rentals.services.addresses import give_up_addresses
 from rentals.services.brake import forget_failed_starts
 from rentals.services.consent import answer_price, offer_raise
+from rentals.services.crediting import credit_tunnels
 from rentals.services.explaining import explain
 from rentals.services.fitting import search_for
 from rentals.services.keys import change_keys
@@ -88,6 +89,7 @@ __all__ = [
     "archive_template",
     "change_keys",
     "create_template",
+    "credit_tunnels",
     "deadline_of",
     "describe",
     "document_of",

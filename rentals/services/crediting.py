@@ -2,14 +2,52 @@
 
 from __future__ import annotations
 
+import uuid
+
+from django.db import transaction
+
 from accounts.actors import Actor
 from audit import services as audit
 from billing import services as billing
+from billing.models import Bearer, Refund
 from core import clock, money
+from nodes.models import TunnelOutage
 from rentals import credits
 from rentals.machine import State
 from rentals.models import Rental
-from rentals.services.moving import was_lost
+from rentals.services.moving import lock_rental, was_lost
+
+
+@transaction.atomic
+def credit_tunnels(*, actor: Actor, rental_id: uuid.UUID, outage_id: uuid.UUID) -> None:
+    """Give back what a rental paid while the platform's own tunnel server was down; the platform pays. Once."""
+    rental = lock_rental(rental_id)
+    outage = TunnelOutage.objects.select_related("server").get(pk=outage_id)
+    assert outage.until is not None
+    since, until = clock.to_epoch(outage.since), clock.to_epoch(outage.until)
+    lines = billing.bill_of(subject_id=rental.pk).lines
+    ran = [line for line in lines if line.kind == "compute" and line.started < until]
+    if not any(line.ended is None or line.ended > since for line in ran):
+        return
+    made = billing.credit_fault(
+        actor=actor,
+        subject_id=rental.pk,
+        incident=f"{credits.TUNNELS}:{outage.pk}",
+        since=since,
+        until=until,
+        kinds=("compute", "storage"),
+        reason="Our tunnel server was down, so your rental could not be reached. We pay for that time.",
+        evidence={
+            "fault": credits.TUNNELS,
+            "outage": str(outage.pk),
+            "server": outage.server.name,
+            "looks": outage.looks,
+            "error": outage.error,
+        },
+        borne_by=Bearer.PLATFORM,
+    )
+    if made is not None:
+        _record(actor, rental, made)
 
 
 def credit_fault(actor: Actor, rental: Rental, end: dict[str, str], at: int | None) -> None:
@@ -46,10 +84,14 @@ def credit_fault(actor: Actor, rental: Rental, end: dict[str, str], at: int | No
     )
     if made is not None:
         end["refund"] = money.decimal_string(made.amount)
-        audit.record(
-            actor=actor,
-            verb="rental.credited",
-            subject_type="rental",
-            subject_id=rental.pk,
-            data={"amount": made.amount, "refund": str(made.pk), "evidence": made.evidence},
-        )
+        _record(actor, rental, made)
+
+
+def _record(actor: Actor, rental: Rental, made: Refund) -> None:
+    audit.record(
+        actor=actor,
+        verb="rental.credited",
+        subject_type="rental",
+        subject_id=rental.pk,
+        data={"amount": made.amount, "refund": str(made.pk), "evidence": made.evidence},
+    )

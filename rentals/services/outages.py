@@ -12,6 +12,7 @@ from accounts.actors import Actor
 from audit import services as audit
 from billing import services as billing
 from core import clock, outbox
+from nodes.services import tunnels_down
 from rentals.events import RentalContact
 from rentals.machine import State
 from rentals.models import Rental
@@ -87,6 +88,10 @@ def note_probe(*, actor: Actor, rental_id: uuid.UUID, sign: Sign, at: dt.datetim
     with transaction.atomic():
         rental = lock_rental(rental_id)
         if State(rental.state) is not State.RUNNING:
+            return
+        if not answered and tunnels_down(host=rental.ssh_host):
+            # Our own tunnel server is down: no fault of the machine, which goes on earning. The renter gets
+            # it back from the platform when the outage is over.
             return
         rental.missed_probes = 0 if answered else rental.missed_probes + 1
         rental.silent_probes = rental.silent_probes + 1 if sign is Sign.SILENT else 0

@@ -17,6 +17,8 @@ from nodes.market import ImageStore as ImageStore
 from nodes.market import ModelPrice as ModelPrice
 from nodes.market import Offer as Offer
 from nodes.market import SmartPrice as SmartPrice
+from nodes.models.tunnels import ProxyServer as ProxyServer
+from nodes.models.tunnels import TunnelOutage as TunnelOutage
 
 if TYPE_CHECKING:
     from accounts.actors import Actor
@@ -320,21 +322,6 @@ class AgentSession(models.Model):
 
     def __str__(self) -> str:
         return f"session {self.epoch} of {self.node_id}"
-
-
-class ProxyServer(models.Model):
-    """One frps machine with its range of public ports."""
-
-    id = models.BigAutoField(primary_key=True)
-    name = models.CharField(max_length=40, unique=True)
-    public_host = models.CharField(max_length=200)
-    server_host = models.CharField(max_length=200)
-    server_port = models.PositiveIntegerField()
-    first_port = models.PositiveIntegerField()
-    last_port = models.PositiveIntegerField()
-
-    def __str__(self) -> str:
-        return self.name
 
 
 class PortLeaseQuerySet(models.QuerySet["PortLease"]):

@@ -1,0 +1,166 @@
+"""An outage of the platform's own tunnel server: noticed, kept as evidence, and paid for by the platform."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator
+
+import pytest
+import time_machine
+from django.conf import settings
+from django.db import IntegrityError, transaction
+
+from accounts.actors import Actor
+from audit import services as audit
+from audit.models import AuditEvent
+from billing import services as billing
+from billing.models import Refund
+from billing.tests.payments import stripe_that_says
+from core import clock
+from hostagent.protocol import WorkloadState
+from nodes import services as nodes
+from nodes import tasks as node_tasks
+from nodes.models import ProxyServer, TunnelOutage
+from rentals import probing, services, tasks
+from rentals.probing import Sign
+from rentals.services.crediting import credit_tunnels
+from rentals.tests.test_life import Scene
+from tests.invariants import broken
+
+pytestmark = pytest.mark.django_db
+SYSTEM = Actor.system()
+LOOK = 5
+
+
+class Tunnels(Scene):
+    """alice's running rental, probed and looked at as the clock would."""
+
+    sign = Sign.ANSWERS
+
+    def live(self, seconds: int, *, down: bool = False, probes: bool = True) -> None:
+        """Let time pass, looking at the tunnel server every 5 s and at the rental every 30 s."""
+        self.sign = Sign.CLOSED if down else Sign.ANSWERS
+        for second in range(LOOK, seconds + 1, LOOK):
+            self.traveller.shift(LOOK)
+            self.agent.beat()
+            nodes.note_tunnels(server_name="local", error="no answer" if down else "")
+            if probes and second % 30 == 0:
+                tasks.probe_rentals()
+        self.drain()
+
+    def settle(self) -> None:
+        self.live(70)
+        tasks.settle_tunnel_outages()
+        tasks.settle_tunnel_outages()
+        self.drain()
+
+    def rate(self) -> int:
+        return self.rental.compute_rate + self.rental.storage_rate
+
+    def total(self, who: Actor) -> int:
+        return billing.balance_of(owner_id=who.user_id).total
+
+
+@pytest.fixture
+def scene(drain: Callable[[], int], monkeypatch: pytest.MonkeyPatch) -> Iterator[Tunnels]:
+    with time_machine.travel("2026-11-21T12:00:00Z", tick=False) as traveller:
+        monkeypatch.setattr(probing, "look", lambda *a, **k: Sign.ANSWERS)
+        scene = Tunnels(drain, traveller)
+        monkeypatch.setattr(probing, "look", lambda *a, **k: scene.sign)
+        scene.live(60)
+        yield scene
+        audit.seal_new()
+        assert broken() == []
+
+
+def test_the_renter_gets_the_time_back_and_the_host_keeps_its_share(scene: Tunnels) -> None:
+    since = clock.epoch()
+    scene.live(300, down=True)
+    assert scene.now().unreachable_since is None
+    until = clock.epoch() + LOOK
+    scene.live(60)
+    scene.settle()
+    [made] = Refund.objects.all()
+    assert (made.kind, made.borne_by) == ("credit", "platform")
+    assert made.amount == scene.rate() * (until - since) == scene.rate() * 305
+    assert (made.evidence["from"], made.evidence["to"]) == (since, until)
+    assert (made.evidence["looks"], made.evidence["error"]) == (60, "no answer")
+    outage = TunnelOutage.objects.get()
+    assert outage.settled_at is not None
+    bill = billing.bill_of(subject_id=scene.rental.pk)
+    assert sum(line.seconds for line in bill.lines if line.kind == "compute") >= 60 + 305
+    told = AuditEvent.objects.filter(subject_id=str(outage.pk)).values_list("verb", flat=True)
+    assert sorted(told) == ["tunnels.back", "tunnels.down"]
+    steps = [step.words for step in services.timeline(scene.now()) if "tunnels_down" in step.words]
+    assert len(steps) == 1
+
+
+def test_thirty_seconds_or_less_are_not_credited(scene: Tunnels) -> None:
+    scene.live(25, down=True, probes=False)
+    scene.settle()
+    assert (Refund.objects.count(), TunnelOutage.objects.get().settled_at is None) == (0, False)
+    scene.live(30, down=True, probes=False)
+    scene.settle()
+    assert Refund.objects.get().amount == scene.rate() * 35
+
+
+def test_nothing_is_credited_before_its_seconds_are_past_mending(scene: Tunnels) -> None:
+    scene.live(60, down=True)
+    scene.live(30)
+    tasks.settle_tunnel_outages()
+    assert (Refund.objects.count(), TunnelOutage.objects.get().settled_at) == (0, None)
+    scene.settle()
+    assert Refund.objects.count() == 1
+
+
+def test_a_clock_that_stops_between_the_credit_and_its_note_credits_once(scene: Tunnels) -> None:
+    scene.live(60, down=True)
+    scene.live(70)
+    outage = TunnelOutage.objects.get()
+    before = scene.total(scene.alice)
+    for _ in range(2):
+        credit_tunnels(actor=SYSTEM, rental_id=scene.rental.pk, outage_id=outage.pk)
+    scene.settle()
+    assert Refund.objects.count() == 1
+    assert scene.total(scene.alice) == before + Refund.objects.get().amount - 70 * scene.rate()
+
+
+def test_what_was_not_billed_is_not_given_back_and_what_stood_still_gets_nothing(
+    scene: Tunnels,
+) -> None:
+    services.stop_rental(actor=scene.alice, rental_id=scene.rental.pk)
+    scene.says(WorkloadState.STOPPED)
+    scene.live(60, down=True)
+    scene.settle()
+    assert Refund.objects.count() == 0
+    assert TunnelOutage.objects.get().settled_at is not None
+
+
+def test_who_had_not_looked_for_a_while_says_only_what_is_known(scene: Tunnels) -> None:
+    scene.traveller.shift(3600)
+    nodes.note_tunnels(server_name="local", error="no answer")
+    assert clock.to_epoch(TunnelOutage.objects.get().since) == clock.epoch()
+    nodes.note_tunnels(server_name="local", error="")
+    assert nodes.note_tunnels(server_name="elsewhere", error="x") is None
+
+
+def test_one_outage_of_a_server_is_open_at_a_time(scene: Tunnels) -> None:
+    nodes.note_tunnels(server_name="local", error="no answer")
+    with pytest.raises(IntegrityError), transaction.atomic():
+        TunnelOutage.objects.create(server=ProxyServer.objects.get(), since=clock.now())
+    nodes.note_tunnels(server_name="local", error="")
+
+
+def test_the_clock_asks_frps_itself(scene: Tunnels, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    monkeypatch.setattr(settings.DC, "frps_admin_url", f"http://127.0.0.1:{port}")
+    node_tasks.watch_tunnels()
+    outage = TunnelOutage.objects.get()
+    assert (outage.looks, outage.until) == (1, None)
+    assert "ConnectError" in outage.error
+    with stripe_that_says({"serverinfo": {"version": "0.70.1"}}) as (base, seen):
+        monkeypatch.setattr(settings.DC, "frps_admin_url", base)
+        node_tasks.watch_tunnels()
+    outage.refresh_from_db()
+    assert (outage.until is None, seen) == (False, ["serverinfo"])
