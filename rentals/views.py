@@ -74,11 +74,15 @@ def quote(request: HttpRequest, quote_id: uuid.UUID) -> HttpResponse:
     shown = found.filter(pk=quote_id, user_id=actor.user_id).first()
     if shown is None:
         raise NotFound("quote_unknown", "You have no such quote. Ask for the price again.")
+    flight = services.newest_preflight(shown)
+    if flight is not None and flight.created_at < shown.created_at:
+        # It was for an earlier quote: what must be downloaded, and what is free, may have changed.
+        flight = None
     context = {
         "quote": shown,
         "node_name": shown.offer.node.name,
         "price": price_out(shown.compute_rate, shown.storage_rate),
-        **_launch(shown.pk, services.newest_preflight(shown)),
+        **_launch(shown.pk, flight),
     }
     return render(request, "rentals/quote.html", context)
 

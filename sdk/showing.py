@@ -15,6 +15,11 @@ from .client import Json
 console = Console(highlight=False)
 aside = Console(stderr=True, highlight=False)
 Column = tuple[str, str]
+# Terminals of so many columns show everything of an offer.
+WIDE = 150
+NARROW_COLUMNS = 5
+# So much of a rental's id tells it from the others, and is enough to name it.
+SHORT_ID = 13
 
 
 def plain(value: object) -> Text:
@@ -32,7 +37,7 @@ def show_table(columns: Sequence[Column], rows: Iterable[Sequence[object]]) -> N
     """Print rows under headings; a column is its heading and `left` or `right`."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading, side in columns:
-        table.add_column(heading, justify="right" if side == "right" else "left", no_wrap=True)
+        table.add_column(heading, justify="right" if side == "right" else "left", overflow="fold")
     for row in rows:
         table.add_row(*(plain(cell) for cell in row))
     console.print(table)
@@ -47,14 +52,18 @@ def show_pairs(pairs: Iterable[tuple[str, object]]) -> None:
 
 
 def offers(found: Json) -> None:
-    """Print a page of the search."""
+    """Print a page of the search; on a narrow terminal only what decides, so that ids stay whole."""
     columns: list[Column] = [
-        ("offer", "left"), ("hardware", "left"), ("$/h all-in", "right"), ("$ total", "right"),
-        ("VRAM MiB", "right"), ("cores", "right"), ("RAM MiB", "right"), ("disk GB", "right"),
-        ("ready s", "right"), ("reliable %", "right"), ("place", "left"),
+        ("offer", "left"), ("hardware", "left"), ("$/h", "right"), ("VRAM", "right"), ("ready s", "right"),
+        ("$ total", "right"), ("cores", "right"), ("RAM MiB", "right"), ("disk GB", "right"),
+        ("reliable %", "right"), ("place", "left"),
     ]  # fmt: skip
-    show_table(columns, [_offer_row(row) for row in found["rows"]])
-    console.print(f"{len(found['rows'])} of {found['total']} that can start now.")
+    shown = len(columns) if console.width >= WIDE else NARROW_COLUMNS
+    if found["rows"]:
+        show_table(columns[:shown], [_offer_row(row)[:shown] for row in found["rows"]])
+        console.print(f"{len(found['rows'])} of {found['total']} that can start now.")
+    else:
+        console.print("Nothing that fits can start right now.")
     for each in found["without"]:
         console.print(f"Without {each['name']}: {each['total']} would fit.", markup=False)
 
@@ -66,12 +75,12 @@ def _offer_row(row: Json) -> list[object]:
         row["id"],
         f"{cards or '–'}{' (simulated)' if row.get('simulated') else ''}",
         row["price_hourly"],
-        row["price_total"],
         row["vram_mib"],
+        row["ready_seconds"],
+        row["price_total"],
         row["cpu_cores_yours"],
         row["memory_mib_yours"],
         row["disk_gb"],
-        row["ready_seconds"],
         None if reliable is None else f"{reliable / 100:.2f}",
         ", ".join(part for part in (row["region"], row["country"]) if part),
     ]
@@ -88,7 +97,7 @@ def rentals(rows: Sequence[Json]) -> None:
 
 def _rental_row(row: Json) -> list[object]:
     return [
-        row["id"],
+        row["id"][:SHORT_ID],
         row["label"],
         row["node_name"],
         row["template"],

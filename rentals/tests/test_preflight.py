@@ -342,6 +342,9 @@ def test_the_page_looks_before_the_button_and_takes_it_away_when_it_cannot_start
     assert 'hx-trigger="submit"' in page.content.decode()
     assert "Rent now" in text(page)
     assert "Time to ready unknown" in text(page)
+    # What was seen for one quote is not shown for the next: that looks by itself.
+    page = browser.get(f"/quotes/{quoted(alice, registry.name()).pk}/")
+    assert 'hx-trigger="load, submit"' in page.content.decode()
 
 
 def test_a_start_is_timed_phase_by_phase_and_shown_beside_its_prediction(
