@@ -277,17 +277,17 @@ def test_a_machine_whose_work_is_free_runs_and_bills_its_disk_only(
     drain: Drain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(probing, "ssh_answers", lambda *a, **k: True)
-    cast.proxy_server()
-    alice, bob = cast.person("alice", usd=50), cast.person("bob")
-    agent, offer = cast.machine(bob)
-    nodes.set_prices(
-        actor=bob,
-        node_id=offer.node_id,
-        gpu_hourly=Decimal(0),
-        cpu_node_hourly=Decimal(0),
-        storage_gb_monthly=Decimal(1),
-    )
     with time_machine.travel("2026-11-21T12:00:00Z", tick=False) as traveller:
+        cast.proxy_server()
+        alice, bob = cast.person("alice", usd=50), cast.person("bob")
+        agent, offer = cast.machine(bob)
+        nodes.set_prices(
+            actor=bob,
+            node_id=offer.node_id,
+            gpu_hourly=Decimal(0),
+            cpu_node_hourly=Decimal(0),
+            storage_gb_monthly=Decimal(1),
+        )
         rental = cast.rented(alice, offer)
         link = agent.connect()
         agent.report(link, cast.workload_of(rental), WorkloadState.RUNNING)
