@@ -14,6 +14,7 @@ from django.db import DataError, OperationalError
 from django.http import Http404, HttpResponse
 from redis.exceptions import RedisError
 from rest_framework import exceptions as drf
+from rest_framework.parsers import JSONParser
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -66,6 +67,21 @@ class EnvelopeRenderer(JSONRenderer):
         if not (isinstance(data, dict) and data.keys() >= {"success", "code", "error"}):
             data = envelope(data)
         return super().render(data, accepted_media_type, renderer_context)
+
+
+class ShallowJSONParser(JSONParser):
+    """Reads JSON; what is nested deeper than anybody can read is as unreadable as what is broken."""
+
+    def parse(
+        self,
+        stream: Any,
+        media_type: str | None = None,
+        parser_context: Mapping[str, Any] | None = None,
+    ) -> Any:
+        try:
+            return super().parse(stream, media_type, parser_context)
+        except RecursionError as error:
+            raise drf.ParseError("This JSON is nested too deeply.") from error
 
 
 def wants_csv(request: Request) -> bool:

@@ -52,8 +52,9 @@ def test_the_ways_of_http_to_say_no_have_the_envelope_too() -> None:
     assert refusal(client.delete("/api/v1/wallet/")) == (405, "method_not_allowed")
     text = client.post("/api/v1/ssh-keys/", "x", content_type="text/plain")
     assert refusal(text) == (415, "unsupported_media_type")
-    half = client.post("/api/v1/ssh-keys/", "{", content_type="application/json")
-    assert refusal(half) == (400, "body_unreadable")
+    for body in ("{", "[" * 100_000, '{"a":' * 50_000):
+        unreadable = client.post("/api/v1/ssh-keys/", body, content_type="application/json")
+        assert refusal(unreadable) == (400, "body_unreadable")
 
 
 def test_a_body_that_is_wrong_deep_inside_is_told_by_the_name_of_its_field() -> None:

@@ -172,7 +172,8 @@ class Run:
     def _kill_until_enough(self, world: World, stop_database: bool) -> None:
         slots = {slot: self._start(world, slot) for slot in range(WRITERS)}
         try:
-            while (done := self._done()) < self.operations:
+            # A run that should see the database stop goes on until it has.
+            while (done := self._done()) < self.operations or (stop_database and not self.restarts):
                 time.sleep(self.dice.uniform(0.05, 0.6))
                 slot = self.dice.randrange(WRITERS)
                 self._kill(slots.pop(slot))
