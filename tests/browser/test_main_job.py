@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import time
-import uuid
 from decimal import Decimal
-from pathlib import Path
 
-import pytest
 from playwright.sync_api import Page
 
 from tests.browser.conftest import press, sign_in, sign_out
@@ -153,44 +149,3 @@ def test_wallet_list_and_machine_pages_follow_a_rental_by_themselves(
     site.act(rental_id, "end")
     page.wait_for_selector(f"{shown}:has-text('absent')", timeout=20_000)
     site.wait_state(rental_id, "ended")
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 375])
-def test_pages_have_no_accessibility_violations(
-    site: Platform, page: Page, scheme: str, width: int
-) -> None:
-    axe = Path(os.environ.get("DC_NODE_MODULES", "node_modules")) / "axe-core" / "axe.min.js"
-    page.set_viewport_size({"width": width, "height": 900})
-    page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
-    for path in ("/", "/account/login/", "/account/signup/"):
-        check(page, site.url + path, axe)
-    sign_in(page, site, "alice")
-    paths = ["/", "/ssh-keys/", "/api-keys/", "/wallet/", "/rentals/", "/invoices/", "/statements/"]
-    moved = site.get("alice", "wallet/statement/")["rows"][0]
-    month = moved["at"][:7]
-    paths += [f"/wallet/movements/{moved['id']}/", f"/statements/{month}/"]
-    paths += ["/notifications/", "/notifications/choices/"]
-    rentals = site.get("alice", "rentals/")
-    paths += [f"/rentals/{rentals[0]['id']}/", f"/rentals/{rentals[0]['id']}/bill/"]
-    key = {"Idempotency-Key": str(uuid.uuid4())}
-    deposit = site.call("alice", "POST", "deposits/", json={"amount": "5"}, headers=key)
-    pay = f"/deposits/{deposit.json()['data']['id']}/"
-    paths += [pay, f"{pay}fake/"]
-    for path in paths:
-        check(page, site.url + path, axe)
-    sign_out(page, site)
-    sign_in(page, site, "bob")
-    nodes = site.get("bob", "nodes/")
-    for path in ("/fleet/", f"/fleet/{nodes[0]['id']}/", "/earnings/"):
-        check(page, site.url + path, axe)
-
-
-def check(page: Page, url: str, axe: Path) -> None:
-    page.goto(url)
-    page.evaluate(axe.read_text())
-    found = page.evaluate(
-        "axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa', 'wcag22aa']})"
-        ".then(r => r.violations.map(v => `${v.id}: ${v.nodes.map(n => n.html).join(' | ')}`))"
-    )
-    assert found == [], url
