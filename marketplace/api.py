@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import uuid
 from typing import Any, ClassVar
 
 import msgspec
 from django.db import connection
+from django.db.models import Q
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views import defaults
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from drf_spectacular.views import SpectacularAPIView
+from rest_framework import serializers
 from rest_framework.permissions import AllowAny
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
@@ -19,9 +22,12 @@ from rest_framework.response import Response
 from rest_framework.throttling import AnonRateThrottle
 from rest_framework.views import APIView
 
+from core import clock
 from core.api import envelope
 from core.errors import Invalid, NotFound
+from marketplace.history import MOST_DAYS, USUAL_DAYS, cursor_of, place_of, price_out
 from nodes import queries
+from nodes.models import ModelPrice
 from nodes.search import board
 from nodes.search.fields import FIELDS, Kind
 from nodes.search.query import LIMITS, Query, Sort, parse
@@ -125,6 +131,46 @@ class OfferView(APIView):
         if offer is None:
             raise NotFound("offer_unknown", "This offer is not listed now. Search again.")
         return Response(offer_out(offer, query))
+
+
+class PricesQuery(serializers.Serializer[Any]):
+    gpu_model = serializers.CharField(max_length=200, required=False)
+    without_cards = serializers.BooleanField(required=False, default=False)
+    days = serializers.IntegerField(min_value=1, max_value=MOST_DAYS, default=USUAL_DAYS)
+    limit = serializers.IntegerField(min_value=1, max_value=500, default=100)
+    after = serializers.CharField(max_length=400, required=False)
+
+
+class MarketPricesView(APIView):
+    """What free cards of each model asked, hour by hour, newest first; an hour that nobody saw is no row."""
+
+    permission_classes = [AllowAny]
+
+    @extend_schema(
+        operation_id="market_prices",
+        parameters=[
+            OpenApiParameter("gpu_model", str, description="one model, as the search names it"),
+            OpenApiParameter("without_cards", bool, description="machines without a card instead"),
+            OpenApiParameter("days", int, description=f"how far back, 1 to {MOST_DAYS}"),
+            OpenApiParameter("limit", int, description="rows of a page, 1 to 500"),
+            OpenApiParameter("after", str, description="`next` of the page before"),
+        ],
+        responses=OpenApiTypes.OBJECT,
+    )
+    def get(self, request: Request) -> Response:
+        body = PricesQuery(data=request.query_params)
+        body.is_valid(raise_exception=True)
+        asked = body.validated_data
+        rows = ModelPrice.objects.filter(hour__gt=clock.now() - dt.timedelta(days=asked["days"]))
+        if asked["without_cards"] or "gpu_model" in asked:
+            rows = rows.filter(gpu_model="" if asked["without_cards"] else asked["gpu_model"])
+        if "after" in asked:
+            hour, model = place_of(asked["after"])
+            rows = rows.filter(Q(hour__lt=hour) | Q(hour=hour, gpu_model__gt=model))
+        page = list(rows.order_by("-hour", "gpu_model")[: asked["limit"] + 1])
+        shown, more = page[: asked["limit"]], len(page) > asked["limit"]
+        after = cursor_of(shown[-1]) if more else None
+        return Response({"rows": [price_out(row) for row in shown], "next": after})
 
 
 class SchemaView(SpectacularAPIView):

@@ -107,6 +107,19 @@ def _chosen(listed: list[tuple[str, str]], chosen: str) -> list[dict[str, Any]]:
     return [{"value": value, "label": label, "chosen": value == chosen} for value, label in listed]
 
 
+class MarketForm(forms.Form):
+    """Which models, and how far back."""
+
+    model = forms.CharField(label="Model", max_length=200, required=False)
+    days = forms.TypedChoiceField(
+        label="Over",
+        choices=[(1, "a day"), (7, "a week"), (30, "a month"), (90, "three months")],
+        coerce=int,
+        empty_value=None,
+        required=False,
+    )
+
+
 class LaunchForm(forms.Form):
     """Template, disk and (on a GPU machine) the number of cards."""
 

@@ -19,6 +19,7 @@ api_v1: list[URLPattern | URLResolver] = [
     # What is asked most often is found first.
     path("offers/", api.OfferSearchView.as_view(), name="api_offers"),
     path("offers/<uuid:offer_id>/", api.OfferView.as_view(), name="api_offer"),
+    path("market/prices/", api.MarketPricesView.as_view(), name="api_market_prices"),
     path("", include("accounts.api_urls")),
     path("", include("billing.api_urls")),
     path("", include("nodes.api_urls")),
@@ -29,6 +30,7 @@ urlpatterns = [
     path("api/v1/", include(api_v1)),
     path("", views.landing, name="landing"),
     path("offers/<uuid:offer_id>/", views.offer, name="offer"),
+    path("market/", views.market, name="market"),
     path("", include("accounts.urls")),
     path("", include("billing.urls")),
     path("", include("nodes.urls")),

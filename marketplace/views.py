@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import uuid
 from contextlib import suppress
 from dataclasses import replace
@@ -13,9 +14,10 @@ from django.shortcuts import redirect, render
 
 from accounts import services as accounts
 from accounts.models import User
-from core import money
+from core import clock, money
 from core.errors import Invalid, NotFound
-from marketplace.forms import LaunchForm, search_form
+from marketplace.forms import LaunchForm, MarketForm, search_form
+from marketplace.history import PERIODS, USUAL_DAYS, model_face
 from nodes import queries
 from nodes.models import Offer
 from nodes.presenting import search_row
@@ -23,6 +25,8 @@ from nodes.search import board
 from nodes.search.query import Query, Sort, parse
 from rentals import services as rentals
 from rentals.models import Template
+
+MODELS_A_PAGE = 25
 
 
 def offer_face(offer: Offer) -> dict[str, Any]:
@@ -101,6 +105,34 @@ def _dropped(asked: dict[str, list[str]], field: str) -> dict[str, list[str]]:
     names = {field, f"{field}_min", f"{field}_max", f"{field}_not", "after"}
     kept = {name: values for name, values in asked.items() if name not in names}
     return {**kept, "disk_gb": ["1"]} if field == "disk_gb" else kept
+
+
+def market(request: HttpRequest) -> HttpResponse:
+    """What each model costs now and has cost: p10, median and p90 of the free cards' prices."""
+    form = MarketForm({"days": USUAL_DAYS, **request.GET.dict()})
+    asked = form.cleaned_data if form.is_valid() else {}
+    days = int(asked.get("days") or USUAL_DAYS)
+    since = clock.now() - dt.timedelta(days=days)
+    after = request.GET.get("after")
+    names = queries.priced_models(
+        since=since, named=asked.get("model", ""), after=after, limit=MODELS_A_PAGE + 1
+    )
+    shown = names[:MODELS_A_PAGE]
+    series = queries.price_history(shown, since=since, step_seconds=PERIODS[days])
+    newest = queries.newest_prices(shown)
+    context = {
+        "form": form,
+        "days": days,
+        "models": [model_face(name, series[name], newest.get(name), days) for name in shown],
+        "period": f"{days} days" if days > 1 else "24 hours",
+        "next": _next(asked, days, shown[-1]) if len(names) > len(shown) else "",
+        "first": after is not None,
+    }
+    return render(request, "marketplace/market.html", context)
+
+
+def _next(asked: dict[str, Any], days: int, last: str) -> str:
+    return urlencode({"days": days, "model": asked.get("model", ""), "after": last})
 
 
 def offer(request: HttpRequest, offer_id: uuid.UUID) -> HttpResponse:

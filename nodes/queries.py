@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
+from django.db import connection
 from django.db.models import QuerySet
 
 from accounts import vault
 from core import secrets
 from hostagent.protocol import ContainerSpec, Desired, DesiredWorkload, StartInstance, StopInstance
 from nodes.machine import NodeStatus, Wish
-from nodes.models import Node, Offer, Workload
+from nodes.models import ModelPrice, Node, Offer, Workload
 
 
 def listed_offers() -> QuerySet[Offer]:
@@ -39,6 +41,59 @@ def commands_since(node: Node, generation: int) -> list[StartInstance | StopInst
     """Return one command for each workload whose wish changed after `generation`, oldest first."""
     changed = Workload.objects.filter(node=node, node_generation__gt=generation)
     return [_command(node, workload) for workload in changed.order_by("node_generation")]
+
+
+class PricePoint(NamedTuple):
+    """What the free cards of a model asked, on the mean of the hours of one step; rates in nano-units a second.
+
+    `gpu_model` is empty for machines without a card. `free` is the mean number of free cards.
+    """
+
+    gpu_model: str
+    at: dt.datetime
+    free: int
+    p10: int
+    p50: int
+    p90: int
+
+
+# A step counts the hours that were written down; one without any is no row, and nothing is made up for it.
+_HISTORY = """
+    SELECT gpu_model, date_bin(%(step)s * interval '1 second', hour, to_timestamp(0)) AS at, round(avg(free))::bigint,
+           round(avg(p10))::bigint, round(avg(p50))::bigint, round(avg(p90))::bigint
+    FROM nodes_modelprice WHERE gpu_model = ANY(%(models)s) AND hour >= %(since)s
+    GROUP BY 1, 2 ORDER BY 1, 2
+"""
+
+
+def price_history(
+    models: Sequence[str], *, since: dt.datetime, step_seconds: int
+) -> dict[str, list[PricePoint]]:
+    """Return what each of these models has cost since then, oldest first."""
+    asked: dict[str, Any] = {"models": list(models), "since": since, "step": step_seconds}
+    found: dict[str, list[PricePoint]] = {model: [] for model in models}
+    with connection.cursor() as cursor:
+        cursor.execute(_HISTORY, asked)
+        for row in cursor.fetchall():
+            found[row[0]].append(PricePoint(*row))
+    return found
+
+
+def priced_models(
+    *, since: dt.datetime, named: str = "", after: str | None = None, limit: int
+) -> list[str]:
+    """Return the models whose name holds `named` and of which a price is known since then, by name, behind `after`."""
+    rows = ModelPrice.objects.filter(hour__gte=since, gpu_model__icontains=named)
+    if after is not None:
+        rows = rows.filter(gpu_model__gt=after)
+    names = rows.order_by("gpu_model").values_list("gpu_model", flat=True).distinct()
+    return list(names[:limit])
+
+
+def newest_prices(models: Sequence[str]) -> dict[str, ModelPrice]:
+    """Return the newest hour of each of these models."""
+    rows = ModelPrice.objects.filter(gpu_model__in=models).order_by("gpu_model", "-hour")
+    return {row.gpu_model: row for row in rows.distinct("gpu_model")}
 
 
 class Position(NamedTuple):
