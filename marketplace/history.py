@@ -7,6 +7,7 @@ import binascii
 import datetime as dt
 from collections.abc import Iterator, Sequence
 from typing import Any
+from urllib.parse import urlencode
 
 from core import clock, money
 from core.errors import Invalid
@@ -20,7 +21,7 @@ MOST_DAYS = 365
 # What is older than the hour before this one is not what it costs now.
 FRESH = dt.timedelta(hours=2)
 WIDTH, HEIGHT, MARGIN = 240, 40, 2
-NO_CARD = "machines without a card"
+NO_CARD = "Machines without a card"
 
 
 def model_face(
@@ -35,6 +36,7 @@ def model_face(
         change = f"{100 * (now.p50 - first) / first:+.1f}".replace("-", "−")
     return {
         "name": model or NO_CARD,
+        "search": urlencode({"gpu_model": model} if model else {"gpus": 0}),
         "free": now.free if now else None,
         "p10": _hourly(now.p10) if now else None,
         "p50": _hourly(now.p50) if now else None,

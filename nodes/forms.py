@@ -52,8 +52,8 @@ class ManyPricesForm(forms.Form):
 class SmartPriceForm(forms.Form):
     """What smart pricing may ask, and how much of the time should be rented."""
 
-    floor_hourly = price("Floor, $ an hour", "Never less than this.")
-    ceiling_hourly = price("Ceiling, $ an hour", "Never more than this.")
+    floor_hourly = price("Floor, $ an hour")
+    ceiling_hourly = price("Ceiling, $ an hour")
     target_percent = forms.IntegerField(
         label="Rented, % of the time",
         min_value=TARGET_RANGE_BP[0] // 100,

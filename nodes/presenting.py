@@ -73,8 +73,9 @@ def what_if(preview: Preview) -> list[dict[str, Any]]:
     for percent in (0, 20, 40, 60, 80, 100):
         day = Seen(rented=heard * percent // 100, heard=heard, cards=1)
         after = next_price(preview.wishes, course, day)
-        words = SENTENCES[after.why]
-        rows.append({"percent": percent, "hourly": an_hour(after.rate), "words": words})
+        change = after.direction * after.step_bp / 100 if after.step_bp else 0
+        signed = f"{change:+.2f}".replace("-", "−") if change else "0"
+        rows.append({"percent": percent, "hourly": an_hour(after.rate), "change": signed})
     return rows
 
 
