@@ -23,7 +23,7 @@ SCHEMES = ("light", "dark")
 # Who looks at which pages; of the arguments, `Things` knows the values.
 PAGES: dict[str, tuple[str, ...]] = {
     "": (
-        "landing", "account_login", "account_signup", "account_reset_password",
+        "landing", "market", "account_login", "account_signup", "account_reset_password",
         "account_reset_password_done", "account_email_verification_sent", "account_inactive", "offer",
     ),
     "alice": (
