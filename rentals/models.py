@@ -135,6 +135,7 @@ class Rental(models.Model):
     missed_probes = models.PositiveSmallIntegerField(default=0)
     # Probes in a row that reached the container and found no SSH server there.
     silent_probes = models.PositiveSmallIntegerField(default=0)
+    silent_since = models.DateTimeField(null=True, blank=True)
     # The renter's own limits: it is stopped at this instant, or when it has cost this much (nano-units).
     ends_at = models.DateTimeField(null=True, blank=True)
     spend_cap = models.BigIntegerField(null=True, blank=True)

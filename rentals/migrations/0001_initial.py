@@ -45,6 +45,7 @@ class Migration(migrations.Migration):
                 ('last_probe', models.DateTimeField(blank=True, null=True)),
                 ('missed_probes', models.PositiveSmallIntegerField(default=0)),
                 ('silent_probes', models.PositiveSmallIntegerField(default=0)),
+                ('silent_since', models.DateTimeField(blank=True, null=True)),
                 ('ends_at', models.DateTimeField(blank=True, null=True)),
                 ('spend_cap', models.BigIntegerField(blank=True, null=True)),
                 ('cap_warned_at', models.DateTimeField(blank=True, null=True)),

@@ -96,7 +96,7 @@ def fail_rental(
     rental = lock_rental(rental_id)
     if State(rental.state) in {State.STOPPING, State.STOPPED, State.ENDED}:
         return
-    if State(rental.state) in COMING_UP or code == "ssh_silent":
+    if State(rental.state) in COMING_UP:
         note_failed_start(rental, code)
     end = reason(code, message)
     if rental.running_since is not None and reasons.known(code).disk != "deleted":
@@ -153,6 +153,7 @@ def mark_running(*, actor: Actor, rental_id: uuid.UUID, at: int) -> None:
         last_probe=instant,
         missed_probes=0,
         silent_probes=0,
+        silent_since=None,
         billed_until=None,
         unreachable_since=None,
         end=None,

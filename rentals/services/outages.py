@@ -26,6 +26,8 @@ from rentals.services.moving import (
     lock_rental,
 )
 
+SILENCE = ["silent_probes", "silent_since"]
+
 
 @transaction.atomic
 def pause_billing(*, actor: Actor, rental_id: uuid.UUID, at: int, until: int | None = None) -> None:
@@ -35,6 +37,7 @@ def pause_billing(*, actor: Actor, rental_id: uuid.UUID, at: int, until: int | N
     that began at `until`, when the outage was over, go on.
     """
     rental = lock_rental(rental_id)
+    _forget_silence(rental)
     if rental.unreachable_since is None:
         pause_locked(actor, rental, at, until)
 
@@ -80,34 +83,49 @@ def _record(actor: Actor, rental: Rental, verb: str, at: int) -> None:
 def note_probe(*, actor: Actor, rental_id: uuid.UUID, sign: Sign, at: dt.datetime) -> None:
     """Write down one probe of a running rental through its public address.
 
-    Two misses in a row make it unreachable, unbilled from the last good probe; one answer heals it. One
-    whose container answers without an SSH server for `DC_SILENT_SECONDS` stops: it uses a machine that
-    nobody pays for.
+    A closed address is not its renter's doing: two in a row make it unreachable, unbilled from the last good
+    probe, and one answer heals it. A container that is silent behind an open address may be: it is billed,
+    and stops when it was silent for `DC_SILENT_SECONDS` (ADR 15).
     """
-    answered = sign is Sign.ANSWERS
     with transaction.atomic():
         rental = lock_rental(rental_id)
         if State(rental.state) is not State.RUNNING:
             return
-        if not answered and tunnels_down(host=rental.ssh_host):
+        if sign is not Sign.ANSWERS and tunnels_down(host=rental.ssh_host):
             # Our own tunnel server is down: no fault of the machine, which goes on earning. The renter gets
             # it back from the platform when the outage is over.
             return
-        rental.missed_probes = 0 if answered else rental.missed_probes + 1
-        rental.silent_probes = rental.silent_probes + 1 if sign is Sign.SILENT else 0
-        if answered:
-            rental.last_probe = at
-        rental.save(update_fields=["missed_probes", "silent_probes", "last_probe"])
+        if sign is Sign.CLOSED:
+            rental.missed_probes += 1
+        elif sign is Sign.ANSWERS:
+            rental.missed_probes, rental.last_probe = 0, at
+        open_since = rental.silent_since or at
+        silent = sign is Sign.SILENT
+        rental.silent_probes = rental.silent_probes + 1 if silent else 0
+        rental.silent_since = open_since if silent else None
+        rental.save(update_fields=["missed_probes", "last_probe", *SILENCE])
         last_good = clock.to_epoch(rental.last_probe or at)
-    if answered:
-        resume_billing(actor=actor, rental_id=rental_id, at=clock.to_epoch(at))
-    elif rental.missed_probes >= MISSES_UNTIL_UNREACHABLE:
+    since = clock.to_epoch(open_since)
+    if sign is Sign.ANSWERS:
+        resume_billing(actor=actor, rental_id=rental_id, at=since)
+    elif sign is Sign.CLOSED and rental.missed_probes >= MISSES_UNTIL_UNREACHABLE:
         pause_billing(actor=actor, rental_id=rental_id, at=last_good)
-        if rental.silent_probes * settings.DC.probe_seconds >= settings.DC.silent_seconds:
-            fail_rental(
-                actor=actor,
-                rental_id=rental_id,
-                code="ssh_silent",
-                message="Its container runs and no SSH server has answered in it. The disk is kept.",
-                at=last_good,
-            )
+    elif rental.silent_probes * settings.DC.probe_seconds >= settings.DC.silent_seconds:
+        _stop_silent(actor, rental_id, since)
+
+
+@transaction.atomic
+def _stop_silent(actor: Actor, rental_id: uuid.UUID, since: int) -> None:
+    """Stop what was silent for too long; an outage before it ended at `since`, when its address was open again."""
+    resume_billing(actor=actor, rental_id=rental_id, at=since)
+    fail_rental(
+        actor=actor,
+        rental_id=rental_id,
+        code="ssh_silent",
+        message="Its container runs and no SSH server has answered in it. The disk is kept.",
+    )
+
+
+def _forget_silence(rental: Rental) -> None:
+    rental.silent_probes, rental.silent_since = 0, None
+    rental.save(update_fields=SILENCE)

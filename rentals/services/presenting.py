@@ -11,7 +11,7 @@ from nodes.machine import NodeStatus
 from nodes.models import Workload
 from rentals.machine import Action, PriceState, State, actions
 from rentals.models import PriceChange, Rental
-from rentals.services.moving import is_ending
+from rentals.services.moving import MISSES_UNTIL_UNREACHABLE, is_ending
 from rentals.services.planned import idle_until
 
 CENT = money.NANO // 100
@@ -155,6 +155,9 @@ def _running(rental: Rental) -> Description:
     if rental.cap_warned_at is not None and rental.spend_cap is not None:
         cap = money.human_string(rental.spend_cap)
         warning = f" It stops at your cap of ${cap}, which is near."
+    if rental.silent_probes >= MISSES_UNTIL_UNREACHABLE:
+        since = _when(rental.silent_since)
+        warning += f" No SSH server answers in it since {since}: it stops soon, billed until then."
     if (until := idle_until(rental)) is not None:
         warning += f" Idle since {_when(rental.idle_since)}; stops {_when(until)} unless it works."
     return Description("Running", ", ".join(parts) + "." + warning, "usable")

@@ -193,17 +193,33 @@ def test_only_one_prober_at_a_time(scene: Outage) -> None:
     assert scene.probe(30).missed_probes == 1
 
 
-def test_a_renter_who_switches_ssh_off_does_not_compute_for_nothing_for_long(
-    scene: Outage,
-) -> None:
+def test_a_renter_who_switches_ssh_off_pays_until_it_is_stopped(scene: Outage) -> None:
     scene.probe(30)
     Outage.sign = Sign.SILENT
     for _ in range(5):
-        assert scene.probe(30).state == "running"
+        rental = scene.probe(30)
+        assert (rental.state, rental.unreachable_since) == ("running", None)
+    assert "No SSH server answers in it since 21 Nov, 12:01" in services.describe(rental).sentence
     rental = scene.probe(30)
     assert (rental.state, (rental.end or {})["code"]) == ("stopping", "ssh_silent")
-    assert (scene.seconds("compute"), FailedStart.objects.count()) == (30, 1)
+    assert (scene.seconds("compute"), scene.seconds("storage")) == (210, 210)
+    # What is paid for needs no brake.
+    assert FailedStart.objects.count() == 0
+    scene.traveller.shift(10)
     assert scene.says(WorkloadState.STOPPED).state == "stopped"
+    assert (scene.seconds("compute"), scene.seconds("storage")) == (210, 220)
+
+
+@pytest.mark.parametrize("every", [2, 3, 5])
+def test_an_ssh_server_that_answers_now_and_then_is_billed_like_any_other(
+    scene: Outage, every: int
+) -> None:
+    for turn in range(1, 241):
+        Outage.sign = Sign.SILENT if turn % every else Sign.ANSWERS
+        scene.agent.beat()
+        scene.probe(30)
+    assert (scene.now().state, scene.verbs().count("rental.unreachable")) == ("running", 0)
+    assert (scene.seconds("compute"), scene.seconds("storage")) == (7200, 7200)
 
 
 def test_an_address_that_is_closed_on_our_side_stops_nothing(scene: Outage) -> None:
@@ -211,7 +227,56 @@ def test_an_address_that_is_closed_on_our_side_stops_nothing(scene: Outage) -> N
     for _ in range(20):
         scene.probe(30)
     assert (scene.now().state, scene.seconds("compute")) == ("running", 0)
+
+
+def test_after_an_outage_work_is_billed_from_when_its_address_was_open_again(scene: Outage) -> None:
+    Outage.sign = Sign.CLOSED
+    for _ in range(20):
+        scene.probe(30)
     Outage.sign = Sign.SILENT
-    assert scene.probe(30).state == "running"
+    for _ in range(3):
+        rental = scene.probe(30)
+        assert (rental.unreachable_since is None, scene.seconds("compute")) == (False, 0)
     Outage.sign = Sign.ANSWERS
-    assert (scene.probe(30).unreachable_since, scene.now().silent_probes) == (None, 0)
+    rental = scene.probe(30)
+    assert (rental.unreachable_since, rental.silent_probes) == (None, 0)
+    assert (scene.seconds("compute"), scene.seconds("storage")) == (90, 90)
+
+
+def test_silence_after_an_outage_is_billed_from_when_its_address_was_open_again_until_the_stop(
+    scene: Outage,
+) -> None:
+    Outage.sign = Sign.CLOSED
+    for _ in range(4):
+        scene.probe(30)
+    Outage.sign = Sign.SILENT
+    for _ in range(6):
+        rental = scene.probe(30)
+    assert (rental.state, (rental.end or {})["code"]) == ("stopping", "ssh_silent")
+    assert (scene.seconds("compute"), scene.seconds("storage")) == (150, 150)
+
+
+def test_a_tunnel_that_dies_slowly_is_unbilled_from_the_last_good_answer(scene: Outage) -> None:
+    """The server keeps an address open until it misses the machine's own heartbeat."""
+    scene.probe(30)
+    for sign in (Sign.SILENT, Sign.SILENT, Sign.CLOSED, Sign.SILENT, Sign.CLOSED):
+        Outage.sign = sign
+        rental = scene.probe(30)
+    assert rental.unreachable_since is not None
+    assert (scene.seconds("compute"), scene.seconds("storage")) == (30, 30)
+
+
+def test_silence_before_its_machine_was_lost_brings_none_of_the_gap_on_the_bill(
+    scene: Outage,
+) -> None:
+    scene.probe(30)
+    Outage.sign = Sign.SILENT
+    scene.probe(30)
+    lost_at = clock.epoch()
+    scene.traveller.shift(300)
+    reconcile.pause_node(scene.rental.node_id, lost_at)
+    scene.traveller.shift(300)
+    Outage.sign = Sign.ANSWERS
+    scene.probe(0)
+    scene.traveller.shift(5)
+    assert (scene.seconds("compute"), scene.seconds("storage")) == (65, 65)
