@@ -24,6 +24,7 @@ class Rule:
         when: what has to have happened.
         seconds: how long before it everything that was paid is given back.
         kinds: of which meters.
+        needs: what has to have been there to be lost: the work of a running rental, or its disk.
     """
 
     fault: str
@@ -31,6 +32,7 @@ class Rule:
     when: str
     seconds: int
     kinds: tuple[str, ...]
+    needs: str = ""
 
 
 RULES = (
@@ -40,13 +42,15 @@ RULES = (
         "The container and its disk vanished from the machine while the rental was running or stopped.",
         24 * HOUR,
         ("compute", "storage"),
+        "disk",
     ),
     Rule(
         "host_failed",
         ("container_start_failed", "networks_exhausted", "hardware_failed"),
-        "The machine could not keep the rental running, or its engine refused to start it again.",
+        "The machine could not keep a running rental running.",
         HOUR,
         ("compute",),
+        "work",
     ),
     Rule(
         "host_lost",
@@ -58,19 +62,24 @@ RULES = (
 )
 
 
-def rule_of(*, code: str, has_run: bool, machine_lost: bool) -> Rule | None:
+def rule_of(
+    *, code: str, has_run: bool, machine_lost: bool, works: bool = True, has_disk: bool = True
+) -> Rule | None:
     """Return the rule for a rental that goes down, None when nothing is credited.
 
     Args:
         code: why it goes down, from the catalogue of reasons.
         has_run: whether it was ever usable; what never ran was never billed.
         machine_lost: whether its machine is silent for longer than the offline limit.
+        works: whether it was running. What its renter starts, and may have broken before, loses no work.
+        has_disk: whether its disk has been there; not while its renter's fresh container is on its way.
     """
     if not has_run:
         return None
+    lacks = {"work": not works, "disk": not has_disk}
     # Whoever ends what cannot be reached has lost the work, whatever the reason says.
     fits = (rule for rule in RULES if code in rule.codes or (machine_lost and not rule.codes))
-    return next(fits, None)
+    return next((rule for rule in fits if not lacks.get(rule.needs)), None)
 
 
 def to_markdown() -> str:

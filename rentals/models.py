@@ -152,6 +152,8 @@ class Rental(models.Model):
     checkpointed_at = models.DateTimeField(null=True, blank=True)
     end_warned_at = models.DateTimeField(null=True, blank=True)
     unreachable_since = models.DateTimeField(null=True, blank=True)
+    # A fresh container was asked for and has not been usable yet: nothing is on its disk that could be lost.
+    fresh = models.BooleanField(default=False)
     ended_at = models.DateTimeField(null=True, blank=True)
     # {party, code, message, fault, refund}: why it stopped or ended.
     end = models.JSONField(null=True, blank=True)

@@ -58,6 +58,7 @@ class Migration(migrations.Migration):
                 ('checkpointed_at', models.DateTimeField(blank=True, null=True)),
                 ('end_warned_at', models.DateTimeField(blank=True, null=True)),
                 ('unreachable_since', models.DateTimeField(blank=True, null=True)),
+                ('fresh', models.BooleanField(default=False)),
                 ('ended_at', models.DateTimeField(blank=True, null=True)),
                 ('end', models.JSONField(blank=True, null=True)),
                 ('node', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='rentals', to='nodes.node')),

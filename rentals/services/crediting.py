@@ -60,6 +60,8 @@ def credit_fault(actor: Actor, rental: Rental, end: dict[str, str], at: int | No
         code=end["code"],
         has_run=rental.running_since is not None,
         machine_lost=lost_since is not None and was_lost(rental),
+        works=State(rental.state) is State.RUNNING,
+        has_disk=not rental.fresh,
     )
     if rule is None:
         return

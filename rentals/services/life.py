@@ -111,7 +111,9 @@ def lose_disk(*, actor: Actor, rental_id: uuid.UUID, at: int) -> None:
     rental = lock_rental(rental_id)
     if State(rental.state) in DISK_KEPT and not is_ending(rental):
         gone = reason("host_removed", f"{rental.node.name} removed the container.")
-        wind_up(actor, rental, gone, at)
+        # Its renter had the disk deleted, and no other was made: that is why it ends.
+        never_made = rental.end if rental.fresh else None
+        wind_up(actor, rental, never_made or gone, at)
 
 
 @transaction.atomic
@@ -154,6 +156,7 @@ def mark_running(*, actor: Actor, rental_id: uuid.UUID, at: int) -> None:
         missed_probes=0,
         silent_probes=0,
         silent_since=None,
+        fresh=False,
         billed_until=None,
         unreachable_since=None,
         end=None,

@@ -164,6 +164,8 @@ def recreate_rental(*, actor: Actor, rental_id: uuid.UUID, confirmed: bool) -> R
     else:
         _require_contact(rental)
     nodes.renew_workload(actor=actor, workload_id=rental.workload_id)
+    rental.fresh = True
+    rental.save(update_fields=["fresh"])
     _start_over(actor, rental)
     tell_of_steering(actor, rental, "recreate")
     return rental

@@ -75,6 +75,59 @@ def test_an_engine_that_fails_gives_the_last_hour_of_work_back(scene: Scene) -> 
     assert made.amount == scene.rental.compute_rate * HOUR
 
 
+def break_it(scene: Scene, code: str = "container_start_failed") -> None:
+    """`rm -rf /work; touch /work` in an image whose WORKDIR that is: the engine refuses the next start."""
+    scene.says(WorkloadState.STOPPING)
+    scene.says(WorkloadState.FAILED, code=code, message="Cannot mkdir: /work is not a directory.")
+    scene.says(WorkloadState.STOPPED)
+
+
+def test_a_renter_who_breaks_the_container_and_restarts_it_pays_for_the_work(scene: Scene) -> None:
+    before = billing.balance_of(owner_id=scene.alice.user_id).total
+    for turn in range(8):
+        scene.pass_time(HOUR)
+        services.restart_rental(actor=scene.alice, rental_id=scene.rental.pk)
+        break_it(scene)
+        assert (scene.now().state, credit_of(scene)) == ("stopped", None)
+        services.recreate_rental(actor=scene.alice, rental_id=scene.rental.pk, confirmed=True)
+        scene.says(WorkloadState.STARTING, WorkloadState.RUNNING, restarts=turn + 1)
+        assert scene.now().state == "running"
+    paid = before - billing.balance_of(owner_id=scene.alice.user_id).total
+    assert paid == 8 * HOUR * (scene.rental.compute_rate + scene.rental.storage_rate)
+
+
+@pytest.mark.parametrize("code", credits.RULES[1].codes)
+def test_a_stop_and_a_start_that_the_engine_refuses_give_nothing_back(
+    scene: Scene, code: str
+) -> None:
+    scene.pass_time(HOUR)
+    scene.stopped()
+    services.start_rental(actor=scene.alice, rental_id=scene.rental.pk)
+    break_it(scene, code)
+    assert (scene.now().state, credit_of(scene)) == ("stopped", None)
+
+
+@pytest.mark.parametrize("code", ["image_missing", "image_login_refused", "secret_gone"])
+def test_a_fresh_container_that_cannot_be_made_has_lost_no_disk(scene: Scene, code: str) -> None:
+    """Its renter deleted the image, or its log-in, after asking for a fresh container."""
+    scene.pass_time(HOUR)
+    services.recreate_rental(actor=scene.alice, rental_id=scene.rental.pk, confirmed=True)
+    scene.says(WorkloadState.FAILED, code=code, message="No.")
+    rental = scene.says(WorkloadState.ABSENT)
+    assert (rental.state, (rental.end or {})["code"], credit_of(scene)) == ("ended", code, None)
+    assert (rental.end or {})["refund"] == "0.00"
+
+
+def test_a_disk_that_was_made_afresh_and_used_counts_like_any_other(scene: Scene) -> None:
+    services.recreate_rental(actor=scene.alice, rental_id=scene.rental.pk, confirmed=True)
+    scene.says(WorkloadState.STARTING, WorkloadState.RUNNING)
+    scene.pass_time(HOUR)
+    scene.says(WorkloadState.ABSENT)
+    made = credit_of(scene)
+    assert made is not None
+    assert made.amount == paid_for(scene, "compute") + paid_for(scene, "storage")
+
+
 def test_what_a_renter_can_cause_is_not_credited(scene: Scene) -> None:
     scene.pass_time(HOUR)
     scene.says(WorkloadState.FAILED, code="container_exited", message="Exit 1.")

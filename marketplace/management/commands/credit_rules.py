@@ -11,8 +11,8 @@ from rentals.credits import to_markdown
 
 HEAD = """# What is credited for a fault
 
-Made from `rentals/credits.py` by `./run schema`; do not edit. While a machine is silent or a rental cannot be
-reached, nothing is billed at all. A credit comes on top, for the work that is lost when a rental goes down by
+Made from `rentals/credits.py` by `./run schema`; do not edit. While a machine is silent or the address of a rental
+is closed, nothing is billed at all. A credit comes on top, for the work that is lost when a rental goes down by
 a fault: it is posted in the same transaction, without a ticket.
 """
 TAIL = """
@@ -25,7 +25,9 @@ TAIL = """
 - The evidence (fault, interval, last sign of life, the movements that are given back) is kept with the credit, in
   the audit log, on the bill and in `/api/v1/wallet/refunds/`.
 - What a renter can cause alone, such as an image without an SSH server, is not credited: the reasons above
-  are all there are.
+  are all there are. A container that its renter starts may be one that he has broken, and an engine that refuses it
+  proves nothing: `host_failed` is for what was running. Between the wish for a fresh container and its first answer
+  there is no disk that could be lost: the one before was deleted because its renter said so.
 """
 
 
