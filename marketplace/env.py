@@ -131,6 +131,7 @@ class Environment(BaseSettings):
     stopped_port_days: int = Field(7, ge=1)
     silent_seconds: float = Field(180, gt=0)
     failed_starts_per_hour: int = Field(5, ge=1)
+    unpaid_start_seconds_per_day: int = Field(7200, ge=60)
     price_lock_days: int = Field(30, ge=1, le=365)
     price_lock_max_days: int = Field(90, ge=1, le=365)
     price_notice_days: int = Field(3, ge=1, le=30)

@@ -208,6 +208,8 @@ class FailedStart(models.Model):
     renter = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="+")
     rental = models.ForeignKey(Rental, models.CASCADE, related_name="failed_starts")
     code = models.CharField(max_length=40)
+    # For how long it held its machine.
+    seconds = models.PositiveIntegerField(default=0)
     at = models.DateTimeField()
 
     class Meta:

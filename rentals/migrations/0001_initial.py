@@ -183,6 +183,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.BigAutoField(primary_key=True, serialize=False)),
                 ('code', models.CharField(max_length=40)),
+                ('seconds', models.PositiveIntegerField(default=0)),
                 ('at', models.DateTimeField()),
                 ('renter', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to=settings.AUTH_USER_MODEL)),
                 ('rental', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='failed_starts', to='rentals.rental')),

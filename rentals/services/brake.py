@@ -1,4 +1,4 @@
-"""How often a renter may start what never becomes usable: such starts are free, and hold machines of others."""
+"""How often, and for how long, a renter may hold machines by starts that never become usable: they are free."""
 
 from __future__ import annotations
 
@@ -9,37 +9,98 @@ from django.conf import settings
 
 from core import clock
 from core.errors import RateLimited
+from nodes.machine import WorkloadState
+from nodes.models import Workload
+from nodes.services import has_restarted
+from rentals.machine import State
 from rentals.models import FailedStart, Rental
 
 WINDOW = dt.timedelta(hours=1)
+DAY = dt.timedelta(days=1)
 # What a renter's own image or command does; a host's or the platform's failures never count.
-COUNTED = frozenset({"ssh_silent", "container_exited", "oom_killed"})
+COUNTED = frozenset({"ssh_silent", "container_exited", "oom_killed", "cancelled_late"})
+# Nobody can tell whose doing a slow or failing download is: only the time that it takes of a machine counts.
+HELD = frozenset(
+    {
+        "cancelled",
+        "pulling_timeout",
+        "image_pull_failed",
+        "image_missing",
+        "image_login_refused",
+        "secret_gone",
+    }
+)
+# Whoever changes his mind within this time has held nobody up.
+QUICK_SECONDS = 60
 
 
 def note_failed_start(rental: Rental, code: str) -> None:
-    """Remember that a locked rental used its machine without being usable, if it was its renter's doing."""
-    if code in COUNTED:
+    """Remember that a locked rental used its machine without being usable, if it may be its renter's doing."""
+    first = rental.running_since is None
+    seconds = int((clock.now() - (rental.created_at if first else rental.phase_since)).total_seconds())
+    if code in COUNTED or (code in HELD and seconds > QUICK_SECONDS):
         FailedStart.objects.create(
-            renter_id=rental.renter_id, rental=rental, code=code, at=clock.now()
+            renter_id=rental.renter_id,
+            rental=rental,
+            code=code,
+            seconds=max(0, seconds),
+            at=clock.now(),
         )
 
 
+def note_cancelled_start(rental: Rental) -> None:
+    """Remember that a renter cancels a start of a locked rental whose container runs or is being downloaded."""
+    workload = Workload.objects.get(pk=rental.workload_id)
+    if workload.observed_state == WorkloadState.RUNNING and has_restarted(workload):
+        note_failed_start(rental, "cancelled_late")
+    elif State(rental.state) is State.PULLING:
+        note_failed_start(rental, "cancelled")
+
+
 def require_starts_left(renter_id: uuid.UUID) -> None:
-    """Refuse another start after too many that failed within an hour. Raises RateLimited `failed_starts`."""
+    """Refuse another start after too many that failed within an hour, or held machines for too long in a day.
+
+    Raises RateLimited `failed_starts`.
+    """
     limit = settings.DC.failed_starts_per_hour
     recent = FailedStart.objects.filter(renter_id=renter_id, at__gt=clock.now() - WINDOW)
-    instants = list(recent.order_by("-at").values_list("at", flat=True)[:limit])
-    if len(instants) < limit:
+    counted = recent.filter(code__in=COUNTED)
+    instants = list(counted.order_by("-at").values_list("at", flat=True)[:limit])
+    if len(instants) >= limit:
+        raise RateLimited(
+            "failed_starts",
+            f"{limit} of your starts within an hour never answered to SSH. Look at the last words of "
+            "their containers and mend the image or its command; you can start again "
+            f"{_when(instants[-1] + WINDOW)}.",
+        )
+    _require_time_left(renter_id)
+
+
+def _require_time_left(renter_id: uuid.UUID) -> None:
+    limit = settings.DC.unpaid_start_seconds_per_day
+    rows = FailedStart.objects.filter(renter_id=renter_id, at__gt=clock.now() - DAY).order_by("at")
+    held = list(rows.values_list("at", "seconds"))
+    left = sum(seconds for _, seconds in held)
+    if left < limit:
         return
-    again = (instants[-1] + WINDOW).astimezone(dt.UTC).strftime("%H:%M UTC")
+    again = clock.now()
+    for instant, seconds in held:
+        left, again = left - seconds, instant + DAY
+        if left < limit:
+            break
     raise RateLimited(
         "failed_starts",
-        f"{limit} of your starts within an hour never answered to SSH. Look at the last words of their "
-        f"containers and mend the image or its command; you can start again at {again}.",
+        f"Starts of yours that never became usable have held machines for {limit // 60} minutes within "
+        "a day, at no charge. Use a smaller image or a faster registry; you can start again "
+        f"{_when(again)}.",
     )
+
+
+def _when(instant: dt.datetime) -> str:
+    return f"at {instant.astimezone(dt.UTC):%H:%M} UTC"
 
 
 def forget_failed_starts() -> int:
     """Delete what no longer counts; return how many."""
-    done, _ = FailedStart.objects.filter(at__lte=clock.now() - WINDOW).delete()
+    done, _ = FailedStart.objects.filter(at__lte=clock.now() - DAY).delete()
     return done

@@ -17,7 +17,7 @@ from nodes.services.capacity import lock_rentable
 from rentals.machine import COMING_UP, Action, State, actions
 from rentals.models import Rental
 from rentals.services.addresses import take_address_again
-from rentals.services.brake import require_starts_left
+from rentals.services.brake import note_cancelled_start, require_starts_left
 from rentals.services.launching import use_secrets_of
 from rentals.services.life import reason, stand_still, wind_up
 from rentals.services.meters import close_compute, hold_compute, hold_storage
@@ -215,6 +215,8 @@ def _require_price(rental: Rental) -> None:
 def end_rental(*, actor: Actor, rental_id: uuid.UUID) -> Rental:
     """End a rental and delete its disk. Everything is billed up to this instant, and no further."""
     rental = _steered(actor, rental_id, Action.END)
+    if rental.state in COMING_UP:
+        note_cancelled_start(rental)
     if rental.state in COMING_UP and rental.running_since is None:
         end = reason("cancelled", "You cancelled it before it was usable. No charge.")
     else:

@@ -124,6 +124,8 @@ def test_five_failed_starts_within_an_hour_are_enough(scene: Scene) -> None:
     assert billing.balance_of(owner_id=scene.alice.user_id).locked == _storage_hold(scene)
     scene.pass_time(3600)
     start(scene)
+    assert services.forget_failed_starts() == 0
+    scene.pass_time(23 * 3600)
     assert services.forget_failed_starts() == 5
 
 
@@ -148,3 +150,58 @@ def test_a_refused_start_counts_nothing(scene: Scene) -> None:
     with pytest.raises(Conflict):
         start(scene)
     assert FailedStart.objects.count() == 0
+
+
+def hold(scene: Scene, phase: WorkloadState, seconds: int) -> None:
+    """Rent the machine, let its workload come as far as `phase`, and cancel after so many seconds."""
+    scene.rental = cast.rented(scene.alice, scene.offer)
+    scene.says(WorkloadState.PULLING)
+    if phase is UP:
+        scene.says(WorkloadState.STARTING, UP)
+    scene.traveller.shift(seconds)
+    scene.agent.beat()
+    reconcile.sweep()
+    services.end_rental(actor=scene.alice, rental_id=scene.rental.pk)
+    assert scene.says(WorkloadState.ABSENT).state == "ended"
+
+
+@pytest.fixture
+def idle(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Scene:
+    """A scene whose rental has ended, and whose next ones never answer."""
+    cast.proxy_server(count=40)
+    services.end_rental(actor=scene.alice, rental_id=scene.rental.pk)
+    scene.says(WorkloadState.ABSENT)
+    monkeypatch.setattr(probing, "wait_for_ssh", lambda *a, **k: False)
+    return scene
+
+
+@pytest.mark.parametrize(
+    ("phase", "seconds", "times"), [(UP, 119, 5), (WorkloadState.PULLING, 1199, 7)]
+)
+def test_starts_that_are_cancelled_just_before_their_deadline_are_limited(
+    idle: Scene, phase: WorkloadState, seconds: int, times: int
+) -> None:
+    for _ in range(times):
+        hold(idle, phase, seconds)
+    before = Rental.objects.count()
+    with pytest.raises(RateLimited) as refused:
+        cast.rented(idle.alice, idle.offer)
+    assert (refused.value.code, Rental.objects.count()) == ("failed_starts", before)
+    idle.pass_time(86_400)
+    hold(idle, phase, 1)
+
+
+def test_whoever_changes_his_mind_soon_holds_nobody_up(idle: Scene) -> None:
+    for _ in range(10):
+        hold(idle, WorkloadState.PULLING, 60)
+    assert FailedStart.objects.count() == 0
+
+
+def test_the_refusal_says_when_enough_of_the_time_is_a_day_old(idle: Scene) -> None:
+    began = clock.now()
+    for _ in range(7):
+        hold(idle, WorkloadState.PULLING, 1199)
+    with pytest.raises(RateLimited, match="120 minutes within") as refused:
+        cast.rented(idle.alice, idle.offer)
+    # 7 x 1199 s are less than two hours again when the first one is a day old.
+    assert f"{clock.from_epoch(clock.to_epoch(began) + 1199):%H:%M} UTC" in str(refused.value)
