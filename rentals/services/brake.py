@@ -37,7 +37,9 @@ QUICK_SECONDS = 60
 def note_failed_start(rental: Rental, code: str) -> None:
     """Remember that a locked rental used its machine without being usable, if it may be its renter's doing."""
     first = rental.running_since is None
-    seconds = int((clock.now() - (rental.created_at if first else rental.phase_since)).total_seconds())
+    seconds = int(
+        (clock.now() - (rental.created_at if first else rental.phase_since)).total_seconds()
+    )
     if code in COUNTED or (code in HELD and seconds > QUICK_SECONDS):
         FailedStart.objects.create(
             renter_id=rental.renter_id,
