@@ -19,7 +19,18 @@ class DepositForm(forms.Form):
     amount = forms.DecimalField(
         label="Amount, $", min_value=1, max_value=10_000, decimal_places=2, initial=20
     )
+    remember = forms.BooleanField(
+        label="Remember the payment method, so that the wallet can fill itself", required=False
+    )
     idempotency_key = forms.CharField(max_length=200, widget=forms.HiddenInput)
+
+
+class TopUpForm(forms.Form):
+    """When a wallet fills itself, by how much, and at most how much in a month."""
+
+    threshold = forms.CharField(label="When less is free than, $", max_length=20)
+    amount = forms.CharField(label="Fill up by, $", max_length=20)
+    month_max = forms.CharField(label="At most in a month, $", max_length=20)
 
 
 class DetailsForm(forms.Form):

@@ -5,6 +5,7 @@ from billing.papers import views as papers
 
 urlpatterns = [
     path("wallet/", views.wallet, name="wallet"),
+    path("wallet/top-up/", views.top_up, name="top_up"),
     path("wallet/movements/<int:transfer_id>/", views.movement, name="movement"),
     path("deposits/<uuid:deposit_id>/", views.deposit, name="deposit"),
     path("deposits/<uuid:deposit_id>/fake/", views.fake_checkout, name="fake_checkout"),

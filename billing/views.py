@@ -13,7 +13,7 @@ from django.views.decorators.http import require_POST
 
 from accounts.services import actor_of_request
 from billing import reconcile, services
-from billing.forms import DepositForm, PayoutForm
+from billing.forms import DepositForm, PayoutForm, TopUpForm
 from billing.machine import DepositState
 from billing.presenting import (
     DEPOSIT_WORDS,
@@ -27,6 +27,7 @@ from billing.presenting import (
     payout_out,
     place_day_out,
     return_out,
+    top_up_out,
     transfer_out,
 )
 from billing.providers import Forged, provider
@@ -36,6 +37,8 @@ from core.errors import DomainError, NotFound
 from core.ids import new_id
 
 log = logging.getLogger(__name__)
+
+USUAL_TOP_UP = {"threshold": "5", "amount": "20", "month_max": "100"}
 
 
 @login_required
@@ -48,6 +51,7 @@ def wallet(request: HttpRequest) -> HttpResponse:
             actor=actor,
             amount=services.parse_deposit(form.cleaned_data["amount"]),
             idempotency_key=form.cleaned_data["idempotency_key"],
+            remember=form.cleaned_data["remember"],
         )
         reconcile.open_checkout(made.pk)
         return redirect("deposit", made.pk)
@@ -55,7 +59,10 @@ def wallet(request: HttpRequest) -> HttpResponse:
     page = services.statement_of(
         owner_id=actor.user_id, before=cursor_from(request.GET.get("before"))
     )
+    fills = top_up_out(services.top_up_of(actor=actor))
     context = {
+        "top_up": fills,
+        "top_up_form": TopUpForm(initial=USUAL_TOP_UP | fills),
         "total": money.decimal_string(balance.total),
         "available": money.decimal_string(balance.available),
         "locked": money.decimal_string(balance.locked),
@@ -70,6 +77,26 @@ def wallet(request: HttpRequest) -> HttpResponse:
         "next": page.next_before,
     }
     return render(request, "billing/wallet.html", context)
+
+
+@login_required
+@require_POST
+def top_up(request: HttpRequest) -> HttpResponse:
+    """Let one's wallet fill itself, or no longer."""
+    actor = actor_of_request(request)
+    if "stop" in request.POST:
+        services.stop_auto_top_up(actor=actor)
+        return redirect("wallet")
+    actor.require("wallet:deposit")
+    said = request.POST
+    services.set_auto_top_up(
+        actor=actor,
+        threshold=services.parse_limit(said.get("threshold", "")),
+        amount=services.parse_deposit(said.get("amount", "")),
+        month_max=services.parse_limit(said.get("month_max", "")),
+        saved=reconcile.remembered_method(actor=actor),
+    )
+    return redirect("wallet")
 
 
 @login_required

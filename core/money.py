@@ -31,11 +31,6 @@ def compute_rate(rate: int, cards: int, minimum: int) -> int:
     return max(rate * max(cards, 1), minimum)
 
 
-def hourly_from_rate(rate: int) -> Decimal:
-    """Return the exact price per hour of a rate in nano/s."""
-    return Decimal(rate * SECONDS_PER_HOUR) / NANO
-
-
 def nano_from_decimal(amount: Decimal) -> int:
     """Return `amount` (currency units) in nano-units; raises ValueError when it has finer digits."""
     scaled = amount * NANO

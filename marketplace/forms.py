@@ -83,7 +83,7 @@ def search_form(asked: dict[str, list[str]], answer: Answer) -> dict[str, Any]:
         if name not in shown and name not in {"after", "template"}
         for value in values
     ]
-    return {"facets": facets, "choices": choices, "numbers": numbers, "others": others}
+    return {"selects": choices + facets, "numbers": numbers, "others": others}
 
 
 def _counted(counts: list[dict[str, Any]], chosen: str) -> list[dict[str, Any]]:

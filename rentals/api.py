@@ -15,6 +15,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts.api import actor_from
+from billing import services as billing
 from core import money
 from core.api import csv_answer, wants_csv
 from core.errors import NotFound
@@ -317,7 +318,7 @@ class RentalTimelineView(APIView):
 
 
 class RentalBillView(APIView):
-    """The rental's bill: rate x seconds = amount, with what began and ended each line, and what was not billed."""
+    """The rental's bill: rate x seconds = amount, what began and ended each line, what was not billed or given back."""
 
     @extend_schema(
         responses=OpenApiTypes.OBJECT,
@@ -325,7 +326,7 @@ class RentalBillView(APIView):
     )
     def get(self, request: Request, rental_id: uuid.UUID) -> HttpResponseBase:
         rental, as_csv = _mine(request, rental_id), wants_csv(request)
-        bill = services.explain(rental)
+        bill, given = services.explain(rental), billing.refunds_of(subject_id=rental.pk)
         if as_csv:
-            return csv_answer(f"bill-{rental.pk}", BILL_COLUMNS, bill_rows(bill))
-        return Response(bill_out(bill))
+            return csv_answer(f"bill-{rental.pk}", BILL_COLUMNS, bill_rows(bill, given))
+        return Response(bill_out(bill, given))

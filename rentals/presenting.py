@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from billing import services as billing
+from billing.models import Refund
+from billing.presenting import refund_out
 from core import clock, money
 from core.tables import cents
 from rentals import services
@@ -221,8 +224,12 @@ def step_out(step: Step) -> dict[str, Any]:
     }
 
 
-def bill_out(bill: Explained) -> dict[str, Any]:
-    """Return a bill: every line is rate x seconds, exactly, and names what began and ended it."""
+def bill_out(bill: Explained, given: Sequence[Refund]) -> dict[str, Any]:
+    """Return a bill: every line is rate x seconds, exactly, and names what began and ended it.
+
+    `given` are the refunds and credits of the rental; `left` is the total less what they gave back.
+    """
+    back = sum(each.amount for each in given)
     return {
         "rental_id": str(bill.rental_id),
         "currency": bill.currency,
@@ -235,6 +242,9 @@ def bill_out(bill: Explained) -> dict[str, Any]:
         "agrees_with_ledger": bill.agrees,
         "lines": [line_out(line) for line in bill.lines],
         "not_billed": [gap_out(gap) for gap in bill.gaps],
+        "given_back": [refund_out(each) for each in given],
+        "given_back_total": money.decimal_string(back),
+        "left": money.decimal_string(bill.total - back),
     }
 
 
@@ -306,8 +316,11 @@ BILL_COLUMNS = (
 )
 
 
-def bill_rows(bill: Explained) -> list[list[object]]:
-    """Return the lines of a bill as rows of a table, the last one the total; amount_cents adds up, too."""
+def bill_rows(bill: Explained, given: Sequence[Refund]) -> list[list[object]]:
+    """Return the lines of a bill as rows of a table, then the total; amount_cents adds up, too.
+
+    What was given back of it follows with a minus, and then what is left.
+    """
     in_cents = cents([line.charge.amount for line in bill.lines])
     rows = [_row(bill, line, rounded) for line, rounded in zip(bill.lines, in_cents, strict=True)]
     total: dict[str, object] = {
@@ -319,7 +332,30 @@ def bill_rows(bill: Explained) -> list[list[object]]:
         "in_ledger": money.decimal_string(bill.posted),
         "currency": bill.currency,
     }
-    return [[row.get(column) for column in BILL_COLUMNS] for row in [*rows, total]]
+    table = [*rows, total, *_given_rows(bill, given)]
+    return [[row.get(column) for column in BILL_COLUMNS] for row in table]
+
+
+def _given_rows(bill: Explained, given: Sequence[Refund]) -> list[dict[str, object]]:
+    if not given:
+        return []
+    left = bill.total - sum(each.amount for each in given)
+    amounts = [-each.amount for each in given] + [left]
+    names = [(str(each.pk), each.kind, each.created_at.isoformat(), each.reason) for each in given]
+    return [
+        {
+            "line": name,
+            "kind": kind,
+            "from": at,
+            "amount": money.decimal_string(amount),
+            "amount_cents": cents([amount])[0],
+            "currency": bill.currency,
+            "began_by": why,
+        }
+        for (name, kind, at, why), amount in zip(
+            [*names, ("left", None, None, None)], amounts, strict=True
+        )
+    ]
 
 
 def _row(bill: Explained, line: Line, rounded: str) -> dict[str, object]:

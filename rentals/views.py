@@ -16,7 +16,6 @@ from accounts import services as accounts
 from accounts.actors import Actor
 from accounts.services import actor_of_request
 from billing import services as billing
-from billing.presenting import refund_out
 from core import clock, money
 from core.errors import Invalid, NotFound
 from core.ids import new_id
@@ -303,6 +302,5 @@ def rental_keys(request: HttpRequest, rental_id: uuid.UUID) -> HttpResponse:
 def rental_bill(request: HttpRequest, rental_id: uuid.UUID) -> HttpResponse:
     """Every line of the bill with its cause, and everything that was not billed."""
     mine = _mine(actor_of_request(request), rental_id)
-    bill = bill_out(services.explain(mine))
-    given = [refund_out(row) for row in billing.refunds_of(subject_id=mine.pk)]
-    return render(request, "rentals/bill.html", {"rental": mine, "bill": bill, "given": given})
+    bill = bill_out(services.explain(mine), billing.refunds_of(subject_id=mine.pk))
+    return render(request, "rentals/bill.html", {"rental": mine, "bill": bill})

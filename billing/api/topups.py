@@ -28,8 +28,7 @@ class TopUpView(APIView):
     @extend_schema(operation_id="top_up_read", responses=OpenApiTypes.OBJECT)
     def get(self, request: Request) -> Response:
         actor = actor_from(request)
-        actor.require("wallet:read")
-        return Response(top_up_out(services.auto_top_up_of(actor=actor)))
+        return Response(top_up_out(services.top_up_of(actor=actor)))
 
     @extend_schema(operation_id="top_up_set", request=TopUpIn, responses=OpenApiTypes.OBJECT)
     def put(self, request: Request) -> Response:
@@ -37,17 +36,17 @@ class TopUpView(APIView):
         body.is_valid(raise_exception=True)
         said, actor = body.validated_data, actor_from(request)
         actor.require("wallet:deposit")
-        rule = services.set_auto_top_up(
+        services.set_auto_top_up(
             actor=actor,
             threshold=services.parse_limit(said["threshold"]),
             amount=services.parse_deposit(said["amount"]),
             month_max=services.parse_limit(said["month_max"]),
             saved=reconcile.remembered_method(actor=actor),
         )
-        return Response(top_up_out(rule))
+        return Response(top_up_out(services.top_up_of(actor=actor)))
 
     @extend_schema(operation_id="top_up_stop", responses=OpenApiTypes.OBJECT)
     def delete(self, request: Request) -> Response:
         actor = actor_from(request)
         services.stop_auto_top_up(actor=actor)
-        return Response(top_up_out(services.auto_top_up_of(actor=actor)))
+        return Response(top_up_out(services.top_up_of(actor=actor)))

@@ -21,7 +21,6 @@ from billing.papers.presenting import (
     MONTH_COLUMNS,
     currency_from,
     cursor_of,
-    details_out,
     instant_from,
     invoice_out,
     line_out,
@@ -135,7 +134,7 @@ class DetailsView(APIView):
     def get(self, request: Request) -> Response:
         actor = actor_from(request)
         actor.require("wallet:read")
-        return Response(details_out(services.details_of(owner_id=actor.user_id)))
+        return Response(services.buyer_out(services.details_of(owner_id=actor.user_id)))
 
     @extend_schema(
         operation_id="billing_details_set", request=DetailsIn, responses=OpenApiTypes.OBJECT
@@ -144,4 +143,4 @@ class DetailsView(APIView):
         body = DetailsIn(data=request.data)
         body.is_valid(raise_exception=True)
         made = services.set_details(actor=actor_from(request), **body.validated_data)
-        return Response(details_out(made))
+        return Response(services.buyer_out(made))

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from billing import services
-from billing.models import BillingDetails, Invoice, Side, Transfer
+from billing.models import Invoice, Side, Transfer
 from billing.presenting import cursor_from, kind_words, signed, transfer_out
 from billing.services import MonthOut
 from core import clock, money
@@ -108,17 +108,6 @@ def invoice_out(invoice: Invoice) -> dict[str, Any]:
         "issued_at": invoice.issued_at,
         "sha256": invoice.sha256,
         **invoice.data,
-    }
-
-
-def details_out(details: BillingDetails) -> dict[str, str]:
-    """Return whom the next invoice is made out to."""
-    return {
-        "name": details.name,
-        "company": details.company,
-        "address": details.address,
-        "country": details.country,
-        "vat_id": details.vat_id,
     }
 
 

@@ -18,7 +18,6 @@ from billing.papers.pdf import pdf_answer
 from billing.papers.presenting import (
     currency_from,
     cursor_of,
-    details_out,
     instant_from,
     invoice_out,
     line_out,
@@ -78,7 +77,8 @@ def invoices(request: HttpRequest) -> HttpResponse:
     """Every invoice and credit note, and whom the next one is made out to."""
     actor = actor_of_request(request)
     form = DetailsForm(
-        request.POST or None, initial=details_out(services.details_of(owner_id=actor.user_id))
+        request.POST or None,
+        initial=services.buyer_out(services.details_of(owner_id=actor.user_id)),
     )
     if request.method == "POST" and form.is_valid():
         services.set_details(actor=actor, **form.cleaned_data)

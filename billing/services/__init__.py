@@ -1,7 +1,7 @@
 """What may be done with money. Amounts in nano-units, rates in nano/s, instants in epoch seconds."""
 
 from billing.services.amounts import currencies, parse_amount, parse_currency, parse_id
-from billing.services.buyers import COUNTRIES, LIMITS, details_of, set_details
+from billing.services.buyers import COUNTRIES, LIMITS, buyer_out, details_of, set_details
 from billing.services.deposits import (
     apply_event,
     deposit_of,
@@ -95,6 +95,7 @@ from billing.services.telling import (
     tell_of_top_up,
 )
 from billing.services.topups import (
+    TopUp,
     auto_top_up_of,
     begin_top_up,
     due_rules,
@@ -105,6 +106,7 @@ from billing.services.topups import (
     remembered_ref,
     set_auto_top_up,
     stop_auto_top_up,
+    top_up_of,
 )
 from billing.services.wallets import (
     MAX_DEPOSIT,
@@ -133,6 +135,7 @@ __all__ = [
     "Movement",
     "PaidBack",
     "Statement",
+    "TopUp",
     "adjust_wallet",
     "all_month_lines",
     "apply_event",
@@ -143,6 +146,7 @@ __all__ = [
     "begin_sending",
     "begin_top_up",
     "bill_of",
+    "buyer_out",
     "cancel_payout",
     "close_meter",
     "close_months",
@@ -223,6 +227,7 @@ __all__ = [
     "tell_of_refund",
     "tell_of_return",
     "tell_of_top_up",
+    "top_up_of",
     "used_up_at",
     "verify_ledger",
     "warn_low_wallets",

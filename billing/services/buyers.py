@@ -48,6 +48,17 @@ class Tax:
     note: str
 
 
+def buyer_out(details: BillingDetails) -> dict[str, str]:
+    """Return whom a paper is made out to, as every door and the paper itself say it."""
+    return {
+        "name": details.name,
+        "company": details.company,
+        "address": details.address,
+        "country": details.country,
+        "vat_id": details.vat_id,
+    }
+
+
 def details_of(*, owner_id: uuid.UUID) -> BillingDetails:
     """Return whom a person's next invoice is made out to; empty when they have not said. Not stored."""
     found = BillingDetails.objects.filter(pk=owner_id).first()

@@ -26,7 +26,7 @@ from billing import queries
 from billing.events import InvoiceIssued
 from billing.models import Invoice, Month, MonthlyStatement, NumberSeries, Paper, Side, Transfer
 from billing.queries import Used, Window
-from billing.services.buyers import details_of, tax_for
+from billing.services.buyers import buyer_out, details_of, tax_for
 from core import clock, money, outbox
 from core.errors import NotFound
 from core.tables import cents
@@ -195,15 +195,8 @@ def _data(draft: _Draft, number: str, now: dt.datetime) -> dict[str, Any]:
 
 
 def _buyer(owner_id: uuid.UUID) -> dict[str, str]:
-    details = details_of(owner_id=owner_id)
-    return {
-        "name": details.name,
-        "company": details.company,
-        "address": details.address,
-        "country": details.country,
-        "vat_id": details.vat_id,
-        "email": accounts.email_of(user_id=owner_id),
-    }
+    buyer = buyer_out(details_of(owner_id=owner_id))
+    return {**buyer, "email": accounts.email_of(user_id=owner_id)}
 
 
 def _lines(used: Sequence[Used]) -> list[dict[str, str | int | None]]:

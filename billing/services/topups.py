@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
+from dataclasses import dataclass
 
 from django.conf import settings
 from django.db import transaction
@@ -19,7 +20,7 @@ from audit import services as audit
 from billing import ledger
 from billing.events import TopUpFailed
 from billing.machine import PAID_IN, DepositState
-from billing.models import Account, AccountKind, AutoTopUp, Deposit
+from billing.models import Account, AccountKind, AutoTopUp, Deposit, DepositQuerySet
 from billing.providers import SavedMethod
 from billing.services import amounts
 from billing.services.deposits import CENT, LEAST, MOST
@@ -88,16 +89,46 @@ def auto_top_up_of(*, actor: Actor) -> AutoTopUp | None:
     return AutoTopUp.objects.filter(owner_id=actor.user_id).first()
 
 
+@dataclass(frozen=True)
+class TopUp:
+    """How a wallet fills itself: the rule, what was used of the month (nano-units), whether a method may be charged."""
+
+    rule: AutoTopUp | None
+    used: int
+    method: bool
+
+
+def top_up_of(*, actor: Actor) -> TopUp:
+    """Return how the actor's wallet fills itself."""
+    actor.require("wallet:read")
+    method = _remembered(actor).exists()
+    return TopUp(auto_top_up_of(actor=actor), _used_this_month(actor.user_id), method)
+
+
+def _used_this_month(owner_id: uuid.UUID) -> int:
+    month = clock.now().replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    charged = Deposit.objects.filter(
+        owner_id=owner_id,
+        auto=True,
+        created_at__gte=month,
+        state__in=[state.value for state in PAID_IN],
+    )
+    return int(charged.aggregate(total=Sum("amount"))["total"] or 0)
+
+
 def remembered_ref(*, actor: Actor) -> str:
     """Return the checkout whose method may be charged again. Raises Conflict `method_missing`."""
-    paid = [state.value for state in PAID_IN]
-    mine = Deposit.objects.filter(
-        owner_id=actor.user_id, remember=True, state__in=paid, provider=settings.DC.payments
-    )
-    found = mine.order_by("-created_at").first()
+    found = _remembered(actor).order_by("-created_at").first()
     if found is None:
         raise no_method()
     return found.ref
+
+
+def _remembered(actor: Actor) -> DepositQuerySet:
+    paid = [state.value for state in PAID_IN]
+    return Deposit.objects.filter(
+        owner_id=actor.user_id, remember=True, state__in=paid, provider=settings.DC.payments
+    )
 
 
 def no_method() -> Conflict:
@@ -132,10 +163,7 @@ def begin_top_up(*, rule_id: uuid.UUID) -> Deposit | None:
     wallet = wallet_of(rule.owner_id, rule.currency)
     if wallet.frozen or ledger.free(wallet) >= rule.threshold:
         return None
-    month = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-    charged = mine.filter(created_at__gte=month, state__in=[state.value for state in PAID_IN])
-    used = int(charged.aggregate(total=Sum("amount"))["total"] or 0)
-    if used + rule.amount > rule.month_max:
+    if _used_this_month(rule.owner_id) + rule.amount > rule.month_max:
         return None
     made = Deposit.objects.create(
         id=new_id(),

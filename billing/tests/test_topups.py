@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Iterator
 
 import pytest
 import time_machine
 from django.core.management import CommandError, call_command
 from django.db import IntegrityError, transaction
+from django.test import Client
 from rest_framework.test import APIClient
 
 from accounts.actors import Actor
@@ -164,7 +166,8 @@ def test_the_api_sets_shows_and_stops_it(alice: Actor) -> None:
     api = APIClient()
     api.force_authenticate(User.objects.get(pk=alice.user_id))
     path, body = "/api/v1/wallet/top-up/", {"threshold": "5", "amount": "20", "month_max": "60"}
-    assert api.get(path).json()["data"] == {"enabled": False}
+    told = api.get(path).json()["data"]
+    assert (told["enabled"], told["state"], told["method"]) == (False, "no_method", False)
     told = api.put(path, body, format="json")
     assert (told.status_code, told.json()["code"]) == (409, "method_missing")
     deposit = api.post(
@@ -181,6 +184,44 @@ def test_the_api_sets_shows_and_stops_it(alice: Actor) -> None:
     assert api.delete(path).json()["data"]["enabled"] is False
     tasks.top_up_wallets()
     assert has(alice) == 10
+
+
+def test_the_page_sets_it_tells_what_to_do_and_switches_it_off(alice: Actor) -> None:
+    client = Client()
+    client.force_login(User.objects.get(pk=alice.user_id))
+
+    def state() -> str:
+        page = client.get("/wallet/").content.decode()
+        return str(re.findall(r'data-top-up="(\w+)"', page)[0])
+
+    def save(**said: str) -> int:
+        usual = {"threshold": "5", "amount": "20", "month_max": "60"}
+        return client.post("/wallet/top-up/", usual | said).status_code
+
+    assert (state(), save(), AutoTopUp.objects.count()) == ("no_method", 409, 0)
+    asked = {"amount": "10", "remember": "on", "idempotency_key": "k"}
+    paying = client.post("/wallet/", asked)["Location"]
+    client.post(f"{paying}fake/")
+    assert (has(alice), state()) == (10, "off")
+    assert (save(amount="0.5"), save(month_max="x"), state()) == (400, 400, "off")
+    assert (save(), state()) == (302, "on")
+    spend(alice)
+    for _ in range(3):
+        tasks.top_up_wallets()
+        spend(alice)
+    assert (Deposit.objects.filter(auto=True).count(), state()) == (3, "limit_reached")
+    assert save(month_max="200") == 302
+    AutoTopUp.objects.update(method="declined")
+    tasks.top_up_wallets()
+    assert state() == "declined"
+    page = client.get("/wallet/").content.decode()
+    assert "The payment service said: The card was declined." in page
+    assert "Tried again" in page
+    AutoTopUp.objects.update(enabled=False)
+    assert state() == "given_up"
+    assert save(month_max="200") == 302
+    assert client.post("/wallet/top-up/", {"stop": "1"}).status_code == 302
+    assert (state(), AutoTopUp.objects.get().enabled) == ("off", False)
 
 
 def test_stripes_own_library_charges_a_saved_method(stripe_mock: str) -> None:

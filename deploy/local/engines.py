@@ -152,11 +152,6 @@ def start_redis(folder: Path) -> str:
     return url
 
 
-def stop_postgres(folder: Path) -> None:
-    """Stop the PostgreSQL of `start_postgres`; a stopped one is fine."""
-    _pg_ctl(folder / "pg", "stop", "-m", "fast")
-
-
 def stop_redis(folder: Path) -> None:
     """Stop the Redis of `start_redis`; a stopped one is fine."""
     if _redis_answers(folder / "s" / "redis.sock"):

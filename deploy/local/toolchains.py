@@ -13,7 +13,6 @@ from deploy.local.places import Artifacts, cache_home
 
 GO_AT_LEAST = (1, 25)
 NODE_AT_LEAST = (20, 0)
-SYSTEM_TRUST = Path("/etc/ssl/certs/ca-certificates.crt")
 
 
 def go_program(artifacts: Artifacts) -> Path:

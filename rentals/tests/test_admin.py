@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Callable
 
 import pytest
@@ -17,6 +19,7 @@ from rentals import probing, services
 from rentals.probing import Sign
 from rentals.tests.test_life import Scene
 from tests import cast
+from tests.doors import api_of
 from tests.invariants import broken
 
 pytestmark = pytest.mark.django_db
@@ -50,5 +53,17 @@ def test_a_rental_is_refunded_once_for_a_doubled_click_by_whoever_should_pay(
         made = Refund.objects.order_by("created_at", "amount").values_list("amount", "borne_by")
         assert list(made) == [(1_000_000, "host"), (2_000_000, "platform")]
         assert billing.balance_of(owner_id=scene.alice.user_id).total == before + 3_000_000
+        url = f"/api/v1/rentals/{scene.rental.pk}/bill/"
+        bill = api_of(scene.alice).get(url).json()["data"]
+        assert [row["kind"] for row in bill["given_back"]] == ["refund", "refund"]
+        assert bill["given_back_total"] == "0.003"
+        text = api_of(scene.alice).get(url, {"format": "csv"}).content.decode()
+        *_, total, first, second, left = csv.DictReader(io.StringIO(text))
+        assert (total["line"], total["amount"]) == ("total", bill["total"])
+        assert [first["amount"], second["amount"]] == ["-0.001", "-0.002"]
+        assert (left["line"], left["amount"]) == ("left", bill["left"])
+        client.force_login(User.objects.get(pk=scene.alice.user_id))
+        page = client.get(f"/rentals/{scene.rental.pk}/bill/").content.decode()
+        assert f'data-left="{bill["left"]}"' in page
         audit.seal_new()
         assert broken() == []

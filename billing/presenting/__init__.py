@@ -6,9 +6,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from billing.machine import DepositState, PayoutState, ReturnState
-from billing.models import AutoTopUp, Deposit, DepositReturn, Payout, Refund, Transfer
+from billing.models import Deposit, DepositReturn, Payout, Refund, Transfer
+from billing.presenting.top_ups import top_up_out as top_up_out
 from billing.queries import PlaceDay
-from billing.services import DAYS_AT_MOST, Balance, BillLine, HostBalance, Movement, fees_told
+from billing.services import (
+    DAYS_AT_MOST,
+    Balance,
+    BillLine,
+    HostBalance,
+    Movement,
+    fees_told,
+)
 from core import clock, money, secrets
 from core.errors import Invalid
 
@@ -174,21 +182,6 @@ def fees_out() -> list[dict[str, Any]]:
         {"since": clock.from_epoch(since) if since else None, "percent": f"{bps / 100:g}"}
         for since, bps in fees_told()
     ]
-
-
-def top_up_out(rule: AutoTopUp | None) -> dict[str, Any]:
-    """Return how a wallet fills itself; `note` is what the provider said when it was declined last."""
-    if rule is None:
-        return {"enabled": False}
-    return {
-        "enabled": rule.enabled,
-        "threshold": money.decimal_string(rule.threshold),
-        "amount": money.decimal_string(rule.amount),
-        "month_max": money.decimal_string(rule.month_max),
-        "currency": rule.currency,
-        "failures": rule.failures,
-        "note": rule.note,
-    }
 
 
 RETURN_WORDS = {
