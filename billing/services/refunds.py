@@ -107,11 +107,11 @@ def credit_fault(
     if meter.wallet.owner_id == meter.payee.owner_id:
         return None
     wallet = wallet_of(meter.wallet.owner_id, meter.wallet.currency)
+    if Refund.objects.filter(kind="credit", subject_id=subject_id, incident=incident).exists():
+        return None
     if wallet.asof < until:
         # Only what is posted can be given back.
         ledger.settle(wallet, until=min(until, clock.epoch()))
-    if Refund.objects.filter(kind="credit", subject_id=subject_id, incident=incident).exists():
-        return None
     left = queries.standing(subject_id=subject_id, kinds=tuple(kinds), since=since, until=until)
     amount = sum(row.amount for row in left)
     if not amount:

@@ -29,6 +29,7 @@ class Box:
     state: str = ""
     generation: int = 1
     restarts: int = 0
+    idle: bool = False
 
     def step(self, workload: Workload) -> None:
         """Do the next thing that the agent would do for what is wished."""
@@ -99,6 +100,7 @@ class Machine:
                         generation=box.generation,
                         state=WorkloadState(box.state),
                         restarts=box.restarts,
+                        idle=box.idle and box.state == "running",
                         code="container_exited" if failed else "",
                         message="Exit 1." if failed else "",
                     )

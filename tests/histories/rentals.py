@@ -10,19 +10,18 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
 from billing import services as billing
-from billing.providers.base import Kind, ProviderEvent
 from core import clock, money
-from core.ids import new_id
 from rentals import services as rentals
 from rentals.machine import State, actions
 from tests.histories.deaths import killed
-from tests.histories.life import WORKS, Life, fuses, some
+from tests.histories.life import WORKS, fuses, some
+from tests.histories.money import MoneyRules
 
 SIX_HOURS = 6 * 3600
 WAITS = [1, 7, 29, 59, 61, 200, 3600, SIX_HOURS, 60 * 3600]
 
 
-class RentalLives(Life):
+class RentalLives(MoneyRules):
     """Everything that may happen in a life."""
 
     # --- The renter
@@ -62,8 +61,13 @@ class RentalLives(Life):
         self._refusable(work, fuse)
         self._look()
 
-    @rule(which=some, minutes=st.sampled_from([None, 1, 70]), cents=st.sampled_from([None, 1, 30]))
-    def limit(self, which: int, minutes: int | None, cents: int | None) -> None:
+    @rule(
+        which=some,
+        minutes=st.sampled_from([None, 1, 70]),
+        cents=st.sampled_from([None, 1, 30]),
+        idle=st.sampled_from([None, None, 10, 30]),
+    )
+    def limit(self, which: int, minutes: int | None, cents: int | None, idle: int | None) -> None:
         rental = self._rental(which)
         if rental is None:
             return
@@ -73,38 +77,28 @@ class RentalLives(Life):
 
         def work() -> None:
             rentals.set_limits(
-                actor=self.alice, rental_id=rental.pk, ends_at=ends_at, spend_cap=cap
+                actor=self.alice,
+                rental_id=rental.pk,
+                ends_at=ends_at,
+                spend_cap=cap,
+                idle_minutes=idle,
             )
 
         self._refusable(work, None)
 
+    @rule(which=some, seconds=st.sampled_from([1, 600, 7200]), fuse=fuses)
+    def extend(self, which: int, seconds: int, fuse: int | None) -> None:
+        rental = self._rental(which)
+        if rental is None:
+            return
+        self._refusable(
+            lambda: rentals.extend_rental(actor=self.alice, rental_id=rental.pk, seconds=seconds),
+            fuse,
+        )
+
     @rule(amount=st.sampled_from([1, money.NANO // 10, 20 * money.NANO]), again=st.booleans())
     def top_up(self, amount: int, again: bool) -> None:
         self._deposit(amount, times=1 + again)
-
-    @rule(fuse=fuses, again=some)
-    def pay(self, fuse: int | None, again: int) -> None:
-        """A webhook tells of a payment, and now and then one tells again what was told before."""
-        if self.events:
-            self._pay_again(again)
-        asked = billing.request_deposit(
-            actor=self.alice, amount=5 * money.NANO, idempotency_key=str(new_id())
-        )
-        event = ProviderEvent(
-            id=f"ev-{asked.pk}", kind=Kind.PAID, deposit_id=asked.pk, amount=asked.amount,
-            currency=asked.currency, payment=f"pi-{asked.pk}",
-        )  # fmt: skip
-        if self._refusable(lambda: self._told(event), fuse):
-            self.events.append(event)
-            self.paid_in += asked.amount
-
-    def _pay_again(self, which: int) -> None:
-        before = self._everything()
-        assert self._told(self.events[which % len(self.events)]) == "duplicate"
-        assert self._everything() == before
-
-    def _told(self, event: ProviderEvent) -> str:
-        return billing.apply_event(provider=settings.DC.payments, event=event)
 
     # --- The machines
 
@@ -126,6 +120,16 @@ class RentalLives(Life):
         box = machine.boxes.get(str(rental.workload_id))
         if box is not None and box.state in {"starting", "running", "stopped"}:
             box.state = state
+            machine.tell()
+
+    @rule(which=some, idle=st.booleans())
+    def container_rests(self, which: int, idle: bool) -> None:
+        rental = self._rental(which)
+        if rental is None:
+            return
+        machine = self.machine_of[rental.pk]
+        if box := machine.boxes.get(str(rental.workload_id)):
+            box.idle = idle
             machine.tell()
 
     @precondition(lambda self: any(m.silent_since is None for m in self.machines))
