@@ -13,7 +13,7 @@ from tests.stacks import Platform, wait_for
 
 
 def test_alice_rents_logs_in_stops_and_sees_a_bill_that_adds_up(site: Platform, page: Page) -> None:
-    key = site.folder / "id"
+    key = site.folder / "typed_by_alice"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
     wait_for(lambda: site.get("alice", "offers/")["rows"], seconds=30, what="an offer")
     sign_in(page, site, "alice")
