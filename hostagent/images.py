@@ -20,6 +20,8 @@ T = TypeVar("T")
 
 # One look asks the engine once for each image that is new; a machine with more keeps the rest to itself.
 MAX_IMAGES = 100
+HUB = "docker.io"
+HUB_NAMES = frozenset({HUB, f"index.{HUB}", "registry-1.docker.io", "registry.hub.docker.com"})
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
@@ -34,7 +36,7 @@ class Images:
         self._pulls = _read(path, list[PullRecord])[-MAX_PULLS:]
         self._closed_path = path.with_name("closed-images.json")
         # Repositories of which something came here by a log-in.
-        self._closed = set(_read(self._closed_path, list[str]))
+        self._closed = {repository_of(name) for name in _read(self._closed_path, list[str])}
 
     def may_start(self, image: str) -> bool:
         """Whether an image is here and anybody may have it.
@@ -101,10 +103,21 @@ def _sha256(text: str) -> str:
 
 
 def repository_of(image: str) -> str:
-    """Return an image's name without tag and digest."""
+    """Return an image's repository under the one name that stands for all of its spellings.
+
+    An engine knows an image of Docker Hub as team/app, docker.io/team/app and index-docker-io/team/app; a host's
+    name has no case. Two spellings that an engine keeps apart may fall together here: then it only asks once more.
+    """
     name = image.partition("@")[0]
     head, colon, tag = name.rpartition(":")
-    return head if colon and "/" not in tag else name
+    name = head if colon and "/" not in tag else name
+    first, slash, rest = name.partition("/")
+    if not (slash and ("." in first or ":" in first or first == "localhost")):
+        first, rest = HUB, name
+    host = first.lower()
+    if host in HUB_NAMES:
+        return f"{HUB}/{rest if '/' in rest else f'library/{rest}'}"
+    return f"{host}/{rest}"
 
 
 def _read(path: Path, kind: type[list[T]]) -> list[T]:

@@ -22,6 +22,7 @@ from hostagent.protocol import (
     ImageCache,
     Observed,
     ProtocolError,
+    RegistryLogin,
     decode_from_agent,
     encode,
 )
@@ -187,3 +188,30 @@ def test_the_wire_takes_a_cache_and_its_absence_and_refuses_what_is_none() -> No
         told = {"type": "observed", "epoch": 1, "workloads": [], "cache": wrong}
         with pytest.raises(ProtocolError, match="observed"):
             decode_from_agent(json.dumps(told))
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("docker.io/team/private:1", "team/private:1"),
+        ("team/private:1", "docker.io/team/private:2"),
+        ("team/private:1", "index-docker-io/team/private:1"),
+        ("Registry.Example:5000/a:1", "registry.example:5000/a:1"),
+        ("docker.io/secret", "library/secret:1"),
+    ],
+)
+def test_a_private_image_is_closed_under_each_of_its_names(
+    images: Images, dockerd: Border, tmp_path: Path, first: str, second: str
+) -> None:
+    downloads(dockerd, 1)
+    for name in (first, second):
+        dockerd.answers[f"GET /images/{name}/json"] = (200, {"Id": "sha256:1"})
+    assert images.may_start(second)
+    images.pull(first, lambda *_: None, threading.Event(), RegistryLogin(user="a", password="p"))
+    assert not images.may_start(first)
+    assert not images.may_start(second)
+    # An agent before this one wrote the name down as it was typed.
+    (tmp_path / "closed-images.json").write_text(json.dumps([first.partition(":")[0]]))
+    if ":5000" not in first:
+        again = Images(Engine("node-1", base_url=dockerd.engine_address), tmp_path / "pulls.json")
+        assert not again.may_start(second)

@@ -9,6 +9,8 @@ from rentals.registry.troubles import RegistryTrouble
 
 MAX_NAME = 500
 HUB = "registry-1.docker.io"
+# As engines do: one registry, whatever it is called.
+HUB_NAMES = frozenset({"docker.io", f"index.{HUB}", HUB})
 _HOST = re.compile(
     r"(?:[a-zA-Z0-9](?:[a-zA-Z0-9.-]{0,251}[a-zA-Z0-9])?|\[[0-9a-fA-F:.]{2,45}\])(?::\d{1,5})?"
 )
@@ -44,10 +46,10 @@ def read_reference(image: str) -> Reference:
         head, tag = name, ""
     first, slash, rest = head.partition("/")
     if slash and ("." in first or ":" in first or first == "localhost"):
-        host, repository = first, rest
+        host, repository = first.lower(), rest
     else:
         host, repository = "docker.io", head
-    if host == "docker.io":
+    if host in HUB_NAMES:
         host = HUB
         repository = repository if "/" in repository else f"library/{repository}"
     good = (

@@ -17,7 +17,7 @@ from nodes.models import Workload
 from rentals.launch import Launch, check_variables, check_words
 from rentals.models import Rental
 from rentals.registry import Login, RegistryTrouble
-from rentals.registry.references import HUB, read_reference
+from rentals.registry.references import HUB, HUB_NAMES, read_reference
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,8 @@ def login_of(*, actor: Actor, image: str, name: str) -> Login | None:
 
 def _host_of(login: Secret) -> str:
     """Return the host that a log-in is for, as references of images spell it."""
-    return HUB if login.registry_host == "docker.io" else login.registry_host
+    host = login.registry_host.lower()
+    return HUB if host in HUB_NAMES else host
 
 
 def use_secrets_of(rental: Rental) -> None:
