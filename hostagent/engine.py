@@ -28,6 +28,7 @@ from hostagent.load import Usage
 from hostagent.netpol import BRIDGE_PREFIX
 from hostagent.planner import Container
 from hostagent.protocol import MAX_LOG_CHARS, ContainerSpec, PullRecord, RegistryLogin
+from hostagent.pulling import DOWNLOADING, count, said
 from hostagent.spec import MachineLimits, Place, container_config
 
 OUR_NAME = re.compile(r"/dc-[0-9a-f-]{36}-g[1-9][0-9]{0,8}")
@@ -36,7 +37,6 @@ SUBNET_BITS = 28
 LOG_LINES = 1000
 EXEC_POLL_SECONDS = 0.2
 MAX_MESSAGE_CHARS = 2000
-DOWNLOADING = frozenset({"Downloading", "Verifying Checksum", "Download complete"})
 Progress = Callable[[int, int | None], None]
 
 
@@ -67,6 +67,10 @@ def _calls(function: Callable[..., Any]) -> Callable[..., Any]:
             raise EngineAway(str(error)) from error
 
     return call
+
+
+def _pull_error(image: str, message: str) -> EngineError:
+    return EngineError(*said(image, message))
 
 
 def _explain(error: APIError) -> str:
@@ -171,7 +175,7 @@ class Engine:
                     raise PullCancelled
                 if "errorDetail" in line:
                     raise _pull_error(image, str(line["errorDetail"].get("message", "")))
-                _count(layers, line)
+                count(layers, line)
                 if line.get("status") in DOWNLOADING:
                     downloaded = time.monotonic()
                 total = [layer[1] for layer in layers.values()]
@@ -366,28 +370,3 @@ def bridge_name(workload_id: str) -> str:
 
 def _first_address(subnet: str) -> str:
     return str(ipaddress.ip_network(subnet)[2])
-
-
-def _count(layers: dict[str, tuple[int, int | None]], line: dict[str, Any]) -> None:
-    """Fold one progress line into layer id -> (bytes so far, bytes in all)."""
-    layer, status = line.get("id", ""), line.get("status", "")
-    detail = line.get("progressDetail") or {}
-    if status == "Pulling fs layer":
-        layers.setdefault(layer, (0, None))
-    elif status == "Downloading" and "current" in detail:
-        layers[layer] = (detail["current"], detail.get("total"))
-    elif status in {"Download complete", "Pull complete", "Already exists"}:
-        size = layers.get(layer, (0, None))[1] or 0
-        layers[layer] = (size, size)
-
-
-def _pull_error(image: str, message: str) -> EngineError:
-    missing = ("manifest unknown", "not found", "does not exist", "invalid reference")
-    if any(word in message.lower() for word in missing):
-        return EngineError("image_missing", f"There is no image {image}. Check its name and tag.")
-    if any(word in message.lower() for word in ("unauthorized", "denied", "no basic auth")):
-        return EngineError(
-            "image_login_refused",
-            f"The registry does not hand out {image} with this log-in, or without one.",
-        )
-    return EngineError("image_pull_failed", f"The image {image} could not be downloaded: {message}")

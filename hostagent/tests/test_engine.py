@@ -101,8 +101,39 @@ def test_a_registry_cannot_make_a_report_that_nobody_takes(engine: Engine, docke
     dockerd.answers["POST /images/create"] = lines(told)
     with pytest.raises(EngineError) as refused:
         pulled(engine)
-    assert len(str(refused.value)) == engines.MAX_MESSAGE_CHARS
-    assert "\x00" not in str(refused.value)
+    assert str(refused.value) == (
+        f"The image {IMAGE} could not be downloaded: no registry answered for it as one should."
+    )
+
+
+def test_what_an_address_inside_answers_is_told_to_the_host_alone(
+    engine: Engine, dockerd: Border, caplog: pytest.LogCaptureFixture
+) -> None:
+    body = (
+        'error parsing HTTP 500 response body: invalid character: "{\\"AccessKeyId\\":\\"AKIA\\"}"'
+    )
+    dockerd.answers["POST /images/create"] = (500, {"message": body})
+    with pytest.raises(EngineError) as refused:
+        pulled(engine)
+    assert refused.value.code == "image_pull_failed"
+    assert "AKIA" not in str(refused.value)
+    assert "AKIA" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        ("write /x: no space left on device", "the machine's disk is full"),
+        ("toomanyrequests: slow down", "the registry allows no more downloads for now"),
+        ("no matching manifest for linux/arm64", "not made for this machine's kind of processor"),
+    ],
+)
+def test_what_a_renter_can_use_of_a_failed_download_is_said_in_our_own_words(
+    engine: Engine, dockerd: Border, told: str, words: str
+) -> None:
+    dockerd.answers["POST /images/create"] = lines({"errorDetail": {"message": told}})
+    with pytest.raises(EngineError, match=words):
+        pulled(engine)
 
 
 def test_a_container_is_ours_by_name_and_labels_together(engine: Engine, dockerd: Border) -> None:
