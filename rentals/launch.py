@@ -25,7 +25,12 @@ MAX_DISK_GB = 100_000
 MAX_NUMBER = 2**31 - 1
 
 _ALNUM = "[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
-_HOST = r"(?:[A-Za-z0-9][A-Za-z0-9.-]*(?::[0-9]{1,5})?|\[[0-9a-fA-F:]+\](?::[0-9]{1,5})?)"
+_LABEL = "[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
+# A host has a dot or a port or is localhost; any other first part is one of the path, and those have no capitals.
+_HOST = (
+    rf"(?:{_LABEL}(?:\.{_LABEL})+(?::[0-9]{{1,5}})?|{_LABEL}:[0-9]{{1,5}}|localhost"
+    r"|\[[0-9a-fA-F:]{2,45}\](?::[0-9]{1,5})?)"
+)
 IMAGE = re.compile(
     rf"(?:{_HOST}/)?{_ALNUM}(?:/{_ALNUM})*(?::[A-Za-z0-9_][A-Za-z0-9_.-]{{0,127}})?"
     r"(?:@sha256:[0-9a-f]{64})?"

@@ -75,9 +75,9 @@ class TemplateView(APIView):
     @extend_schema(operation_id="templates_read", responses=OpenApiTypes.OBJECT)
     def get(self, request: Request, template_id: uuid.UUID) -> Response:
         actor = actor_from(request)
-        template = services.visible_template(actor=actor, template_id=template_id)
-        versions = services.versions_of(actor=actor, template=template)
-        told = version_out(versions[0])
+        newest = services.version_of(actor=actor, template_id=template_id)
+        versions = services.versions_of(actor=actor, template=newest.template)
+        told = version_out(newest)
         return Response({**told, "versions": [version.number for version in versions]})
 
 

@@ -87,11 +87,19 @@ def is_owner(actor: Actor, template: Template) -> bool:
 
 
 def versions_of(*, actor: Actor, template: Template) -> list[TemplateVersion]:
-    """Return the versions that the actor may see, newest first: strangers see none from before it was public."""
-    found = template.versions.select_related("template").order_by("-number")
+    """Return the versions that the actor may see, newest first: strangers see none from before it was public.
+
+    Numbers, names and times only: what a version holds comes one by one (`version_of`).
+    """
+    found = _versions_seen(actor, template).order_by("-number")
+    return list(found.defer("readme", "launch", "description"))
+
+
+def _versions_seen(actor: Actor, template: Template) -> QuerySet[TemplateVersion]:
+    found: QuerySet[TemplateVersion] = template.versions.select_related("template")
     if template.owner_id is not None and not is_owner(actor, template) and not actor.is_staff:
         found = found.filter(number__gte=template.public_from or template.latest)
-    return list(found)
+    return found
 
 
 def version_of(
@@ -100,9 +108,9 @@ def version_of(
     """Return one version, the newest for None. Raises NotFound `template_unknown`, `template_version_unknown`."""
     template = visible_template(actor=actor, template_id=template_id)
     wanted = template.latest if number is None else number
-    for version in versions_of(actor=actor, template=template):
-        if version.number == wanted:
-            return version
+    version = _versions_seen(actor, template).filter(number=wanted).first()
+    if version is not None:
+        return version
     raise NotFound("template_version_unknown", f"{template.name} has no version {wanted}.")
 
 

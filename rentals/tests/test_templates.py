@@ -5,15 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
+from django.test.utils import CaptureQueriesContext
 from hypothesis import HealthCheck, Phase, given, settings
 
 from accounts import services as accounts
 from accounts.actors import Actor
+from core.errors import Invalid
 from core.ids import new_id
 from rentals import services
-from rentals.launch import as_json, read_document
+from rentals.launch import IMAGE, as_json, read_document
 from rentals.models import Quote, Rental, Template, TemplateVersion
+from rentals.registry import read_reference
 from rentals.services import templating
 from rentals.tests.test_launch import documents
 from tests import cast
@@ -266,3 +269,57 @@ def test_official_templates_are_the_staffs_and_change_only_when_they_differ() ->
     assert refusal(api_of(dora).post(f"{path}unpublish/")) == (403, "template_official")
     assert cast.template().latest == 3
     assert not Rental.objects.exists()
+
+
+def test_one_version_of_a_template_costs_one_version() -> None:
+    alice, carol = cast.person("alice"), cast.person("carol")
+    launch = {"image": "a/b:1", "start_script": "z" * 16_384}
+    made = services.create_template(
+        actor=alice, document=read_document({"name": "fat", "launch": launch})
+    )
+    services.set_public(actor=alice, template_id=made.pk, public=True)
+    for _ in range(3):
+        services.add_version(
+            actor=alice,
+            template_id=made.pk,
+            document=read_document({"name": "fat", "launch": launch}),
+        )
+    with CaptureQueriesContext(connection) as seen:
+        assert services.version_of(actor=carol, template_id=made.pk).number == 4
+    assert len(seen) == 2
+    made.refresh_from_db()
+    with CaptureQueriesContext(connection) as seen:
+        found = services.versions_of(actor=carol, template=made)
+        assert [version.number for version in found] == [4, 3, 2, 1]
+    assert '"launch"' not in seen[0]["sql"]
+    assert len(seen) == 1
+
+
+@pytest.mark.parametrize(
+    "image", ["ghcr.io./x/y:1", "Team/y:1", "a..b.io/y:1", "-a.io/x:1", "a-.io/x", "TEAM/x/y"]
+)
+def test_a_name_that_no_engine_can_read_is_refused_with_a_sentence(image: str) -> None:
+    alice = cast.person("alice")
+    with pytest.raises(Invalid, match="docker pull") as refused:
+        services.create_template(
+            actor=alice, document=read_document({"name": "T", "launch": {"image": image}})
+        )
+    assert refused.value.code == "template_image"
+    assert not Template.objects.exists()
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        "a",
+        "team/y:1",
+        "ghcr.io/x/y:1",
+        "GHCR.io/x/y",
+        "host:5000/x",
+        "localhost/x",
+        "[2606::1]:1/x",
+    ],
+)
+def test_what_a_template_takes_as_an_image_a_registry_is_asked_for(image: str) -> None:
+    assert IMAGE.fullmatch(image)
+    assert read_reference(image).repository
