@@ -155,10 +155,10 @@ class _Asking:
         return self._fetch(f"{self.base}/blobs/{digest}", {})
 
     def _fetch(self, url: str, headers: dict[str, str]) -> bytes:
-        answer = self._follow(url, headers)
-        if answer.status == 401 and not self.authorization:
+        answer, at = self._follow(url, headers)
+        if answer.status == 401 and not self.authorization and origin_of(at) == origin_of(url):
             self.authorization = self._authorize(answer.headers.get("www-authenticate", ""))
-            answer = self._follow(url, headers)
+            answer, at = self._follow(url, headers)
         if answer.status in {401, 403}:
             raise self._shut_out()
         if answer.status == 404:
@@ -176,8 +176,11 @@ class _Asking:
         tail = f"@{reference.digest}" if reference.digest else f":{reference.tag}"
         return f"{reference.written}{tail}"
 
-    def _follow(self, url: str, headers: dict[str, str]) -> Answer:
-        """GET with redirects, each checked like the first; the log-in goes to the registry alone."""
+    def _follow(self, url: str, headers: dict[str, str]) -> tuple[Answer, str]:
+        """GET with redirects, each checked like the first; the log-in goes to the registry alone.
+
+        Returns the answer and the address that gave it.
+        """
         home = origin_of(url)
         for _ in range(MAX_REDIRECTS + 1):
             mine = dict(headers)
@@ -185,7 +188,7 @@ class _Asking:
                 mine["Authorization"] = self.authorization
             answer = self.caller.get(url, mine, limit=MAX_DOCUMENT)
             if answer.status not in _REDIRECTS:
-                return answer
+                return answer, url
             url = _joined(url, answer.headers.get("location", ""))
         raise odd("it sends us from one address to the next")
 

@@ -21,8 +21,11 @@ PATIENCE_SECONDS = 3.0
 MAX_TRIED_ADDRESSES = 3
 # Public as an address, and yet a cloud's own metadata service.
 _METADATA = frozenset({ipaddress.ip_address("168.63.129.16")})
-# Whoever routes these reaches an IPv4 address that hides inside.
-_WRAPPING = (ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("64:ff9b:1::/48"))
+# What IPv6 gives out to the world. The rest is the inside, or hides an IPv4 address (as do those below).
+_WORLD = ipaddress.ip_network("2000::/3")
+_NOT_WORLD = tuple(
+    map(ipaddress.ip_network, ("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20"))
+)
 
 # A resolver can be slow on purpose, and has no time limit of its own.
 _resolvers = ThreadPoolExecutor(max_workers=8, thread_name_prefix="resolve")
@@ -75,11 +78,10 @@ def origin_of(url: str) -> Origin:
 def is_public(address: Address) -> bool:
     """Whether an address belongs to the open internet and to nobody's inside."""
     if isinstance(address, ipaddress.IPv6Address):
-        inner = address.ipv4_mapped or address.sixtofour or address.teredo
-        if inner is not None or any(address in network for network in _WRAPPING):
-            return isinstance(inner, ipaddress.IPv4Address) and bool(
-                address.ipv4_mapped and is_public(inner)
-            )
+        if address.ipv4_mapped is not None:
+            return is_public(address.ipv4_mapped)
+        if address not in _WORLD or any(address in network for network in _NOT_WORLD):
+            return False
     return address.is_global and not address.is_multicast and address not in _METADATA
 
 

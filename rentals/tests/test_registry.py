@@ -462,3 +462,43 @@ def test_a_name_that_nobody_knows_is_away(monkeypatch: pytest.MonkeyPatch) -> No
 )
 def test_only_the_open_internet_is_public(address: str, public: bool) -> None:
     assert reaching.is_public(ipaddress.ip_address(address)) is public
+
+
+def test_who_a_registry_redirects_to_is_not_told_the_log_in(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving() as thief:
+        monkeypatch.setattr(settings.DC, "trusted_registries", [registry.url, thief.url])
+        registry.says(MANIFEST, b"", 307, Location=f"{thief.url}/blob")
+        realm = f'Bearer realm="{thief.url}/token",service="x"'
+        thief.says("/blob", b"{}", 401, WWW_Authenticate=realm)
+        code = refused(lambda: asked(registry, login=Login("alice", SECRET)))
+        assert code == "registry_login_wrong"
+        assert thief.asked == [("/blob", "")]
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "fec0::1",
+        "::ffff:0:127.0.0.1",
+        "::127.0.0.1",
+        "3fff::1",
+        "2002:7f00:1::",
+        "2001::1",
+        "fe80::1",
+    ],
+)
+def test_an_address_of_the_inside_is_not_public(address: str) -> None:
+    assert not reaching.is_public(ipaddress.ip_address(address))
+
+
+@pytest.mark.parametrize("address", ["2606:4700::1111", "2a00:1450:4001::5", "1.1.1.1"])
+def test_an_address_of_the_world_is_public(address: str) -> None:
+    assert reaching.is_public(ipaddress.ip_address(address))
+
+
+def test_docker_hub_is_one_registry_under_each_of_its_names() -> None:
+    names = ["a", "docker.io/a", "index-docker-io/library/a", "Registry-1.Docker.io/a:latest"]
+    read = {(found.host, found.repository) for found in map(read_reference, names)}
+    assert read == {("registry-1.docker.io", "library/a")}
