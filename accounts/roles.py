@@ -15,7 +15,14 @@ _EVERYONE = frozenset(
     {"offer:read", "wallet:read", "wallet:deposit", "api_key:manage", "notice:manage"}
 )
 _RENTER = frozenset(
-    {"rental:create", "rental:manage", "ssh_key:manage", "template:manage", "secret:manage"}
+    {
+        "rental:create",
+        "rental:manage",
+        "ssh_key:manage",
+        "template:manage",
+        "secret:manage",
+        "secret:use",
+    }
 )
 _HOST = frozenset({"node:manage", "node_key:manage", "earnings:read", "payout:request"})
 

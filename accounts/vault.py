@@ -112,8 +112,11 @@ def find_secrets(
 ) -> tuple[dict[str, uuid.UUID], Secret | None]:
     """Return ({variable: secret id}, the log-in) for the actor's own secrets of these names.
 
-    Raises Invalid `secret_missing`, `secret_kind` naming what is wrong.
+    Raises Invalid `secret_missing`, `secret_kind` naming what is wrong. What somebody starts can read its secrets
+    and send them anywhere, so whoever names one needs the scope of whoever uses it: Forbidden without.
     """
+    if (names or login) and not actor.may("secret:manage"):
+        actor.require("secret:use")
     mine = {secret.name: secret for secret in Secret.objects.visible_to(actor).defer("sealed")}
     wanted = {*names.values(), *([login] if login else [])}
     if missing := sorted(wanted - mine.keys()):

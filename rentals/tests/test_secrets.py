@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -15,7 +16,7 @@ from accounts import vault
 from accounts.actors import Actor
 from accounts.models import Secret
 from billing import services as billing
-from core.errors import Conflict, Invalid
+from core.errors import Conflict, Forbidden, Invalid
 from hostagent.protocol import StartInstance, StopInstance, WorkloadState
 from nodes import gateway, queries
 from nodes.machine import Wish
@@ -242,3 +243,29 @@ def test_a_published_template_takes_the_secret_of_whoever_rents() -> None:
     vault.create_secret(actor=alice, name="token", value="alices")
     rental = rented(alice, offer, template)
     assert queries.container_spec(cast.workload_of(rental)).secret_env == {"T": "alices"}
+
+
+def test_a_key_that_may_only_rent_gets_no_secret_out() -> None:
+    cast.proxy_server()
+    alice, (_, offer) = cast.person("alice", usd=50), cast.machine(cast.person("bob"))
+    vault.create_secret(actor=alice, name="hf", value="canary")
+    accounts.add_ssh_key(actor=alice, name="k", public_key=cast.public_ssh_key())
+    key = dataclasses.replace(alice, permissions=frozenset({"rental:create"}))
+    quote = services.quote_offer(actor=key, offer_id=offer.pk, template_id=cast.template().pk)
+
+    def rent(actor: Actor) -> Rental:
+        return services.request_rental(
+            actor=actor,
+            quote_id=quote.pk,
+            ssh_key_ids=None,
+            idempotency_key="k",
+            changes=services.Changes(secrets={"T": "hf"}, command=["sh", "-c", "echo $T"]),
+        )
+
+    with pytest.raises(Forbidden, match="secret:use"):
+        rent(key)
+    assert not Rental.objects.exists()
+    able = dataclasses.replace(alice, permissions=key.permissions | {"secret:use"})
+    with pytest.raises(Forbidden):
+        vault.secrets_of(actor=able)
+    assert queries.container_spec(cast.workload_of(rent(able))).secret_env == {"T": "canary"}
