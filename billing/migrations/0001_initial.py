@@ -3,6 +3,7 @@
 import core.ids
 import django.contrib.postgres.indexes
 import django.db.models.deletion
+import django.db.models.lookups
 from django.db import migrations, models
 
 from billing.triggers import APPLY, NO_ROOM, ROOM, UNAPPLY
@@ -362,7 +363,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name='transfer',
-            constraint=models.CheckConstraint(condition=models.Q(('kind__in', ['share_back', 'fee_back', 'refund_share', 'refund_fee', 'credit_share', 'credit_fee', 'undone']), ('reverses', None), _connector='XOR'), name='transfer_back_names_original'),
+            constraint=models.CheckConstraint(condition=django.db.models.lookups.Exact(models.ExpressionWrapper(models.Q(('kind__regex', '^(share_back|fee_back|refund_share|refund_fee|credit_share|credit_fee|undone)$')), output_field=models.BooleanField()), models.ExpressionWrapper(models.Q(('reverses__isnull', False)), output_field=models.BooleanField())), name='transfer_back_names_original'),
         ),
         migrations.AddConstraint(
             model_name='transfer',

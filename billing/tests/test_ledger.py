@@ -16,6 +16,7 @@ from accounts.actors import Actor
 from billing import services
 from billing.events import WalletExhausted
 from billing.models import Account, Meter, Transfer
+from billing.models.ledger import GIVEN_BACK
 from core import money
 from core.errors import Conflict, FundsInsufficient, Invalid
 from core.models import OutboxMessage
@@ -184,6 +185,24 @@ def test_the_database_itself_refuses_an_overdraft_and_mixed_currencies() -> None
     Account.objects.filter(pk=dst.pk).update(currency="CREDIT")
     with pytest.raises(IntegrityError, match="one currency"):
         send(1)
+
+
+def test_a_posting_names_another_exactly_when_its_kind_says_that_it_gives_something_back() -> None:
+    alice, bob = cast.person("alice", usd=1), cast.person("bob", usd=1)
+    src, dst = (Account.objects.get(kind="wallet", owner_id=p.user_id) for p in (alice, bob))
+    before, first = Transfer.objects.count(), Transfer.objects.first()
+    wrong = [("test", first), *((kind, None) for kind in GIVEN_BACK), ("share_back_again", first)]
+    for kind, original in wrong:
+        with (
+            pytest.raises(IntegrityError, match="transfer_back_names_original"),
+            transaction.atomic(),
+        ):
+            Transfer.objects.create(
+                group_id=uuid.uuid4(), src=src, dst=dst, amount=1, kind=kind, reverses=original,
+                created_at=START,
+            )  # fmt: skip
+    assert Transfer.objects.count() == before
+    assert services.balance_of(owner_id=alice.user_id).total == money.NANO
 
 
 @pytest.mark.django_db(transaction=True)
