@@ -6,7 +6,7 @@ another one that shares every column in which nothing has changed, so readers ne
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
@@ -54,6 +54,32 @@ class Words:
         return [self._numbers[word] for word in words if word in self._numbers]
 
 
+class Masks:
+    """Which rows satisfy a filter, remembered while the filter's column stays as it is. People ask for few values."""
+
+    # Of one byte a row: some dozens of masks over a million cards.
+    MOST_BYTES = 32 * 2**20
+
+    def __init__(self) -> None:
+        self._kept: dict[Any, tuple[Array, Array]] = {}
+
+    def of(self, asked: Any, column: Array, size: int, make: Callable[[], Array]) -> Array:
+        """Return what `make` says of the first `size` rows of a stored column; not to be written to.
+
+        A column in which anything changes is another array, and rows are added behind `size`. Several threads
+        may do this at once.
+        """
+        known = self._kept.get(asked)
+        if known is not None and known[0] is column and len(known[1]) == size:
+            return known[1]
+        mask = make()
+        mask.flags.writeable = False
+        if (1 + len(self._kept)) * size > self.MOST_BYTES:
+            self._kept = {}
+        self._kept[asked] = column, mask
+        return mask
+
+
 @dataclass(frozen=True)
 class Snapshot:
     """The first `size` places of each column; what lies behind belongs to a later snapshot."""
@@ -66,6 +92,7 @@ class Snapshot:
     # Facet -> the number of its word in each combination.
     facets: Mapping[str, Array] = field(default_factory=dict)
     places: dict[int, int] = field(default_factory=dict)
+    masks: Masks = field(default_factory=Masks)
 
     def __getitem__(self, name: str) -> Array:
         return self.stored[name][: self.size]
@@ -95,6 +122,7 @@ class Snapshot:
         return Snapshot(
             size=self.size + added, version=version, stored=stored, words=self.words,
             combinations=self.combinations, facets=facets, places=self.places,
+            masks=self.masks,
         )  # fmt: skip
 
     def _columns(self, rows: Sequence[Sequence[Any]]) -> dict[str, Array]:

@@ -15,7 +15,7 @@ from core import money
 from nodes.market import MOST_OFFERS
 from nodes.search.columns import COMBINATION, ROOM, Array, Snapshot, Words
 from nodes.search.fields import FACETS
-from nodes.search.query import Filter, Flag, Query, Sort
+from nodes.search.query import Bounds, Filter, Flag, Query, Sort
 from nodes.search.query import Words as WordFilter
 
 NUMBER_BITS = MOST_OFFERS.bit_length() - 1
@@ -66,17 +66,19 @@ def count_without(snapshot: Snapshot, query: Query) -> list[tuple[str, int]]:
     if not snapshot.size:
         return []
     counts = {
-        name: int(_mask(snapshot, less, less.filters).sum())
+        name: int(np.count_nonzero(_mask(snapshot, less, less.filters)))
         for name in ("gpus", "disk_gb")
         if (less := query.without(name)) != query
     }
-    size = _mask(snapshot, query, [])
     fits = [_fits(snapshot, query, each) for each in query.filters]
-    missed = sum((~fit for fit in fits), np.zeros(snapshot.size, np.int8))
     # Whoever misses one filter alone would fit without it.
-    nearly = size & (missed == 1)
+    none, one = _mask(snapshot, query, []), np.zeros(snapshot.size, bool)
+    for fit in fits:
+        one &= fit
+        one |= none & ~fit
+        none &= fit
     for each, fit in zip(query.filters, fits, strict=True):
-        counts[each.name] = int((nearly & ~fit).sum())
+        counts[each.name] = int(np.count_nonzero(one & ~fit))
     return sorted(((name, n) for name, n in counts.items() if n), key=lambda each: (-each[1], each))
 
 
@@ -106,25 +108,42 @@ def value_of(gflops: int, factor: int, rate: int) -> int:
 
 def _mask(snapshot: Snapshot, query: Query, filters: list[Filter] | tuple[Filter, ...]) -> Array:
     """Return which rows can start now at the size asked for, and satisfy the filters."""
-    room = snapshot[ROOM]
-    mask: Array = room == 0 if query.gpus == 0 else room >= (query.gpus or 0)
-    mask &= snapshot["disk_gb"] >= query.disk_gb
+    room = snapshot.masks.of(
+        (ROOM, query.gpus), snapshot.stored[ROOM], snapshot.size, lambda: _room(snapshot, query)
+    )
+    mask: Array = room & (snapshot["disk_gb"] >= query.disk_gb)
     for each in filters:
         mask &= _fits(snapshot, query, each)
     return mask
 
 
+def _room(snapshot: Snapshot, query: Query) -> Array:
+    room = snapshot[ROOM]
+    fit: Array = room == 0 if query.gpus == 0 else room >= (query.gpus or 0)
+    return fit
+
+
 def _fits(snapshot: Snapshot, query: Query, each: Filter) -> Array:
     """Return which rows satisfy one filter. Nothing is satisfied by what is not known: -1, and the empty word."""
+    if each.name == "price_hourly":
+        return _within(price_of(snapshot, query, slice(None)), each)
+    stored = snapshot.stored[each.name]
+    return snapshot.masks.of(each, stored, snapshot.size, lambda: _compared(snapshot, each))
+
+
+def _compared(snapshot: Snapshot, each: Filter) -> Array:
+    """Return which rows satisfy one filter that compares a stored column."""
+    column = snapshot[each.name]
     if isinstance(each, WordFilter):
-        return _words_fit(snapshot, each, snapshot[each.name])
-    fit: Array
+        return _words_fit(snapshot, each, column)
     if isinstance(each, Flag):
-        fit = snapshot[each.name] == each.on
+        fit: Array = column == each.on
         return fit
-    priced = each.name == "price_hourly"
-    column = price_of(snapshot, query, slice(None)) if priced else snapshot[each.name]
-    fit = column >= each.low
+    return _within(column, each)
+
+
+def _within(column: Array, each: Bounds) -> Array:
+    fit: Array = column >= each.low
     if each.high <= np.iinfo(column.dtype).max:
         fit &= column <= each.high
     return fit

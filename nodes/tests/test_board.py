@@ -13,8 +13,9 @@ from django.test import override_settings
 
 from nodes.market import Offer
 from nodes.search import board
-from nodes.search.columns import Snapshot
-from nodes.search.query import Query
+from nodes.search.columns import ROW, Snapshot
+from nodes.search.finding import find
+from nodes.search.query import Query, parse
 from tests import cast
 from tests.markets import fill_market
 
@@ -195,6 +196,30 @@ def test_a_snapshot_that_somebody_holds_does_not_change_under_them() -> None:
     later = board.look()
     assert (held.size, held["compute_rate"].tolist(), held["gpu_model"].tolist()) == before
     assert (later.size, rates()[one.number or 0]) == (4, 1)
+
+
+@pytest.mark.django_db
+def test_what_a_filter_said_before_is_not_said_again_of_rows_that_changed_or_came() -> None:
+    cards = {"listed": True, "hidden_because": "", "gpu_total": 1, "gpu_free": 1}
+    first, second, late = market(3)
+    Offer.objects.filter(pk__in=[first.pk, second.pk]).update(cpu_cores=64, os="a", **cards)
+    Offer.objects.filter(pk=late.pk).update(cpu_cores=1, os="a", **cards)
+    asked = parse({"cpu_cores_min": ["64"], "os": ["a"]}.items())
+    before = board.look()
+    assert board.search(asked).total == 2
+    Offer.objects.filter(pk=first.pk).update(os="b")
+    assert board.search(asked).total == 1
+    Offer.objects.filter(pk=late.pk).update(cpu_cores=64)
+    assert board.search(asked).total == 2
+    assert find(before, asked).total == 2
+    Offer.objects.filter(pk=late.pk).update(gpu_free=0)
+    assert board.search(asked).total == 1
+    Offer.objects.update(cpu_cores=64, os="a", **cards)
+    rows = list(Offer.objects.values_list(*ROW))
+    fewer = Snapshot().applied(rows[:2])
+    assert find(fewer, asked).total == 2
+    assert find(fewer.applied(rows[2:]), asked).total == 3
+    assert find(fewer, asked).total == 2
 
 
 @pytest.mark.django_db
