@@ -201,7 +201,9 @@ class Transfer(models.Model):
             ),
             # PostgreSQL reads the text of each check again for every statement: a long one costs more than the row.
             models.CheckConstraint(
-                condition=Exact(_says(kind__regex=f"^({'|'.join(GIVEN_BACK)})$"), _says(reverses__isnull=False)),
+                condition=Exact(
+                    _says(kind__regex=f"^({'|'.join(GIVEN_BACK)})$"), _says(reverses__isnull=False)
+                ),
                 name="transfer_back_names_original",
             ),
             # No second of a meter can be billed twice, whatever the workers do.
