@@ -34,7 +34,7 @@ GIVEN_BACK = [
 ]  # fmt: skip
 
 
-def _says(**lookup: object) -> ExpressionWrapper:
+def _says(**lookup: object) -> ExpressionWrapper[Q]:
     """Return a condition as a value that can be compared with another."""
     return ExpressionWrapper(Q(**lookup), output_field=models.BooleanField())
 

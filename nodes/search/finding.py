@@ -125,7 +125,7 @@ def _room(snapshot: Snapshot, query: Query) -> Array:
 
 def _fits(snapshot: Snapshot, query: Query, each: Filter) -> Array:
     """Return which rows satisfy one filter. Nothing is satisfied by what is not known: -1, and the empty word."""
-    if each.name == "price_hourly":
+    if isinstance(each, Bounds) and each.name == "price_hourly":
         return _within(price_of(snapshot, query, slice(None)), each)
     stored = snapshot.stored[each.name]
     return snapshot.masks.of(each, stored, snapshot.size, lambda: _compared(snapshot, each))
