@@ -14,7 +14,6 @@ from accounts.actors import Actor
 from billing import services
 from billing.machine import DepositState, PayoutState, ReturnState
 from billing.models import (
-    AutoTopUp,
     Deposit,
     DepositQuerySet,
     DepositReturn,
@@ -185,7 +184,10 @@ def top_up() -> None:
     ours = Deposit.objects.filter(
         provider=settings.DC.payments, auto=True, state=DepositState.CREATED.value
     )
-    begun = _some(ours.filter(created_at__gt=clock.now() - FORGOTTEN_AFTER))
+    now = clock.now()
+    for deposit_id in _some(ours.filter(created_at__lt=now - GIVE_UP_AFTER)):
+        services.abandon_top_up(deposit_id=deposit_id)
+    begun = _some(ours.filter(created_at__gt=now - FORGOTTEN_AFTER))
     fresh = [services.begin_top_up(rule_id=rule_id) for rule_id in services.due_rules()]
     for deposit_id in begun + [made.pk for made in fresh if made is not None]:
         _charge(deposit_id)
@@ -194,10 +196,9 @@ def top_up() -> None:
 def _charge(deposit_id: uuid.UUID) -> None:
     """Charge the saved method for one deposit; dying here leaves it to be charged again by the same key."""
     found, taker = Deposit.objects.get(pk=deposit_id), provider()
-    rule = AutoTopUp.objects.filter(owner_id=found.owner_id).first()
-    if rule is None:
+    saved = services.method_to_charge(deposit_id=deposit_id)
+    if saved is None:
         return
-    saved = SavedMethod(rule.customer, rule.method)
     try:
         event = taker.charge_saved(
             deposit_id=found.pk, amount=found.amount, currency=found.currency, saved=saved

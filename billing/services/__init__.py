@@ -96,9 +96,11 @@ from billing.services.telling import (
 )
 from billing.services.topups import (
     TopUp,
+    abandon_top_up,
     auto_top_up_of,
     begin_top_up,
     due_rules,
+    method_to_charge,
     no_method,
     note_declined,
     note_topped_up,
@@ -136,6 +138,7 @@ __all__ = [
     "PaidBack",
     "Statement",
     "TopUp",
+    "abandon_top_up",
     "adjust_wallet",
     "all_month_lines",
     "apply_event",
@@ -173,6 +176,7 @@ __all__ = [
     "issue_invoices",
     "least_payout",
     "mature_earnings",
+    "method_to_charge",
     "month_after",
     "month_lines",
     "month_of",

@@ -14,6 +14,7 @@ from billing.machine import DepositState
 from billing.models import Deposit, PaymentEvent
 from billing.providers.base import Kind, ProviderEvent
 from billing.services import amounts, payouts, returns, takebacks
+from billing.services.declines import count_decline
 from billing.services.moving import move_deposit, record_deposit
 from billing.services.wallets import deposit
 from core import clock, idempotency, money, outbox
@@ -157,7 +158,7 @@ def _apply(provider: str, event: ProviderEvent) -> str:
     if event.kind is Kind.PAID:
         return _paid(found, event) if unpaid else _paid_before(found, event)
     if event.kind in {Kind.FAILED, Kind.EXPIRED}:
-        return _not_paid(found, DepositState(event.kind.value))
+        return _not_paid(found, DepositState(event.kind.value), event.note)
     if unpaid:
         raise Unavailable(
             "deposit_not_paid_yet", "We have not heard of this payment; tell us again."
@@ -224,12 +225,15 @@ def _catch_up(found: Deposit) -> None:
         row.save(update_fields=["outcome"])
 
 
-def _not_paid(found: Deposit, to: DepositState) -> str:
+def _not_paid(found: Deposit, to: DepositState, why: str = "") -> str:
     still = {
         DepositState.FAILED: {"created", "pending"},
         DepositState.EXPIRED: {"created", "pending", "failed"},
     }
     if found.state not in still[to]:
         return "nothing_new"
+    in_flight = found.state in still[DepositState.FAILED]
     move_deposit(Actor.system(), found, to)
+    if found.auto and in_flight:
+        count_decline(found, why or "The payment failed.")
     return to.value

@@ -12,27 +12,28 @@ from dataclasses import dataclass
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F, Sum
+from django.db.models import Exists, F, OuterRef, Sum, Value
+from django.db.models.functions import Coalesce, Greatest, Least
 
 from accounts import services as accounts
 from accounts.actors import Actor
 from audit import services as audit
 from billing import ledger
-from billing.events import TopUpFailed
 from billing.machine import PAID_IN, DepositState
 from billing.models import Account, AccountKind, AutoTopUp, Deposit, DepositQuerySet
 from billing.providers import SavedMethod
 from billing.services import amounts
+from billing.services.declines import count_decline
 from billing.services.deposits import CENT, LEAST, MOST
 from billing.services.moving import move_deposit, record_deposit
 from billing.services.wallets import wallet_of
-from core import clock, outbox
+from core import clock
 from core.errors import Conflict, Invalid
 from core.ids import new_id
 
 MOST_A_MONTH = 100_000 * LEAST
-MOST_FAILURES = 5
-FIRST_PAUSE = dt.timedelta(hours=1)
+# When to look again at a wallet that is low and may not be filled now.
+LOOK_AGAIN = dt.timedelta(hours=1)
 IN_FLIGHT = frozenset({DepositState.CREATED, DepositState.PENDING})
 
 
@@ -76,8 +77,14 @@ def set_auto_top_up(
 
 @transaction.atomic
 def stop_auto_top_up(*, actor: Actor) -> None:
-    """Let a wallet no longer fill itself; harmless when it does not."""
+    """Let a wallet no longer fill itself, and charge nothing more that was begun; harmless when it does not.
+
+    Should a charge that the provider had got already succeed, it counts.
+    """
     actor.require("wallet:deposit")
+    begun = Deposit.objects.lock().filter(owner_id=actor.user_id, auto=True)
+    for found in begun.filter(state=DepositState.CREATED.value).order_by("pk"):
+        move_deposit(actor, found, DepositState.EXPIRED)
     for rule in AutoTopUp.objects.lock().filter(owner_id=actor.user_id, enabled=True):
         rule.enabled = False
         rule.save(update_fields=["enabled"])
@@ -139,15 +146,39 @@ def no_method() -> Conflict:
 
 
 def due_rules(*, limit: int = 200) -> list[uuid.UUID]:
-    """Return the rules that may have something to do: the wallet's money, as posted, is near the threshold."""
+    """Return the rules that have something to do, who waits longest first: wallets below their thresholds."""
+    now = clock.now()
+    until = Least(Coalesce(F("runs_out"), Value(clock.epoch())), Value(clock.epoch()))
+    used = F("burn") * Greatest(until - F("asof"), Value(0))
+    wallets = Account.objects.filter(
+        kind=AccountKind.WALLET.value,
+        owner_id=OuterRef("owner_id"),
+        currency=OuterRef("currency"),
+        frozen=False,
+    )
+    low = wallets.alias(left=F("balance") - F("held") - used).filter(left__lt=OuterRef("threshold"))
+    flying = Deposit.objects.filter(
+        owner_id=OuterRef("owner_id"), auto=True, state__in=[state.value for state in IN_FLIGHT]
+    )
     rules = AutoTopUp.objects.filter(
-        enabled=True, next_at__lte=clock.now(), provider=settings.DC.payments
+        Exists(low),
+        ~Exists(flying),
+        enabled=True,
+        next_at__lte=now,
+        provider=settings.DC.payments,
+        currency=settings.CURRENCY,
     )
-    low = Account.objects.filter(
-        kind=AccountKind.WALLET.value, owner_id__in=rules.values("owner_id")
-    )
-    owners = [w.owner_id for w in low if w.owner_id and w.currency == settings.CURRENCY]
-    return list(rules.filter(owner_id__in=owners).values_list("pk", flat=True)[:limit])
+    return list(rules.order_by("next_at", "pk").values_list("pk", flat=True)[:limit])
+
+
+@transaction.atomic
+def method_to_charge(*, deposit_id: uuid.UUID) -> SavedMethod | None:
+    """Return what a deposit of a top-up may be charged to; None when its owner has stopped it, or it is over."""
+    found = Deposit.objects.get(pk=deposit_id)
+    rule = AutoTopUp.objects.lock().filter(owner_id=found.owner_id, enabled=True).first()
+    if rule is None or DepositState(found.state) is not DepositState.CREATED:
+        return None
+    return SavedMethod(rule.customer, rule.method)
 
 
 @transaction.atomic
@@ -164,6 +195,10 @@ def begin_top_up(*, rule_id: uuid.UUID) -> Deposit | None:
     if wallet.frozen or ledger.free(wallet) >= rule.threshold:
         return None
     if _used_this_month(rule.owner_id) + rule.amount > rule.month_max:
+        month = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+        next_month = (month + dt.timedelta(days=32)).replace(day=1)
+        rule.next_at = min(next_month, now + LOOK_AGAIN)
+        rule.save(update_fields=["next_at"])
         return None
     made = Deposit.objects.create(
         id=new_id(),
@@ -184,35 +219,20 @@ def begin_top_up(*, rule_id: uuid.UUID) -> Deposit | None:
 @transaction.atomic
 def note_declined(*, deposit_id: uuid.UUID, why: str) -> None:
     """The saved method was declined: wait longer each time, give up after a few, and tell. Once a deposit."""
-    rule = (
-        AutoTopUp.objects.lock()
-        .filter(owner_id=Deposit.objects.values_list("owner_id", flat=True).get(pk=deposit_id))
-        .first()
-    )
+    _give_up(deposit_id, why, for_good=False)
+
+
+@transaction.atomic
+def abandon_top_up(*, deposit_id: uuid.UUID) -> None:
+    """Nothing was heard of a top-up for days: fill this wallet no more, for the money may be on its way, and tell."""
+    _give_up(deposit_id, "Nothing was heard of this payment for days.", for_good=True)
+
+
+def _give_up(deposit_id: uuid.UUID, why: str, *, for_good: bool) -> None:
     found = Deposit.objects.lock().get(pk=deposit_id)
-    if DepositState(found.state) not in IN_FLIGHT:
-        return
-    move_deposit(Actor.system(), found, DepositState.EXPIRED)
-    if rule is None:
-        return
-    rule.failures = F("failures") + 1
-    rule.note = why[:200]
-    rule.save(update_fields=["failures", "note"])
-    rule.refresh_from_db()
-    rule.next_at = clock.now() + FIRST_PAUSE * 2 ** (rule.failures - 1)
-    rule.enabled = rule.failures < MOST_FAILURES
-    rule.save(update_fields=["next_at", "enabled"])
-    _record(Actor.system(), rule, "top_up.failed", failures=rule.failures, why=rule.note)
-    outbox.publish(
-        TopUpFailed(
-            owner_id=str(rule.owner_id),
-            deposit_id=str(deposit_id),
-            why=rule.note,
-            tries=rule.failures,
-            tries_again=rule.enabled,
-            again=clock.to_epoch(rule.next_at),
-        )
-    )
+    if DepositState(found.state) in IN_FLIGHT:
+        move_deposit(Actor.system(), found, DepositState.EXPIRED)
+        count_decline(found, why, for_good=for_good)
 
 
 @transaction.atomic

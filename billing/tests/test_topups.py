@@ -19,8 +19,10 @@ from audit import services as audit
 from billing import reconcile, services, tasks
 from billing.models import AutoTopUp, Deposit
 from billing.providers import ProviderAway, ProviderRefuses, SavedMethod, provider
+from billing.providers.base import Kind, ProviderEvent
 from billing.providers.fake import FakeProvider
 from billing.providers.stripe_ import StripeProvider
+from billing.services import topups
 from billing.tests.hosts import USD
 from billing.tests.payments import SECRET
 from core import clock
@@ -257,3 +259,117 @@ def test_ledger_verify_names_a_month_that_charged_too_much(alice: Actor) -> None
     ):
         call_command("ledger_verify")
     AutoTopUp.objects.filter(pk=made.pk).update(month_max=20 * USD)
+
+
+@pytest.fixture
+def poor(alice: Actor) -> Actor:
+    """alice with an empty wallet."""
+    services.place_hold(
+        actor=alice, owner_id=alice.user_id, amount=0, reason="test", subject_id=new_id()
+    )
+    return alice
+
+
+def away(self: object, **_: object) -> None:
+    raise ProviderAway("busy")
+
+
+def test_whoever_has_said_stop_is_not_charged_for_what_was_begun_before(
+    poor: Actor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rule(poor)
+    with monkeypatch.context() as patch:
+        patch.setattr(FakeProvider, "charge_saved", away)
+        tasks.top_up_wallets()
+    made = Deposit.objects.get()
+    services.stop_auto_top_up(actor=poor)
+    tasks.top_up_wallets()
+    assert (has(poor), Deposit.objects.get().state) == (0, "expired")
+    # What the provider had taken all the same is theirs.
+    paid = provider().charge_saved(
+        deposit_id=made.pk, amount=made.amount, currency=made.currency, saved=CARD
+    )
+    assert paid is not None
+    services.apply_event(provider="fake", event=paid)
+    assert (has(poor), AutoTopUp.objects.get().enabled) == (20, False)
+
+
+def test_a_charge_is_not_made_once_its_rule_is_off(poor: Actor) -> None:
+    made = services.begin_top_up(rule_id=rule(poor).pk)
+    assert made is not None
+    assert services.method_to_charge(deposit_id=made.pk) == CARD
+    AutoTopUp.objects.update(enabled=False)
+    assert services.method_to_charge(deposit_id=made.pk) is None
+    services.note_declined(deposit_id=made.pk, why="late")
+    kept = AutoTopUp.objects.get()
+    assert (kept.enabled, kept.failures, kept.note) == (False, 0, "")
+
+
+def failed(made: Deposit) -> ProviderEvent:
+    return ProviderEvent(
+        id=f"failed-{made.pk}", kind=Kind.FAILED, amount=made.amount, currency=made.currency,
+        payment="pi-1", deposit_id=made.pk, note="Insufficient funds.",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("message_first", [True, False])
+def test_a_decline_makes_one_pause_whoever_tells_it_first(poor: Actor, message_first: bool) -> None:
+    kept = rule(poor)
+    made = services.begin_top_up(rule_id=kept.pk)
+    assert made is not None
+    tell = [
+        lambda: services.apply_event(provider="fake", event=failed(made)),
+        lambda: services.note_declined(deposit_id=made.pk, why="Declined."),
+    ]
+    for each in tell if message_first else reversed(tell):
+        each()
+    kept.refresh_from_db()
+    assert (kept.failures, kept.next_at) == (1, clock.now() + dt.timedelta(hours=1))
+    assert kept.note == ("Insufficient funds." if message_first else "Declined.")
+    assert OutboxMessage.objects.filter(topic="billing.top_up_failed").count() == 1
+    assert services.begin_top_up(rule_id=kept.pk) is None
+
+
+def test_a_top_up_of_which_nothing_is_heard_ends_its_rule_and_is_told(
+    poor: Actor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rule(poor)
+    now = clock.now()
+    with monkeypatch.context() as patch:
+        patch.setattr(FakeProvider, "charge_saved", lambda *a, **k: None)
+        tasks.top_up_wallets()
+    with time_machine.travel(now + dt.timedelta(days=3), tick=False):
+        tasks.top_up_wallets()
+        assert (Deposit.objects.get().state, AutoTopUp.objects.get().enabled) == ("created", True)
+    with time_machine.travel(now + dt.timedelta(days=5), tick=False):
+        tasks.top_up_wallets()
+        kept = AutoTopUp.objects.get()
+        assert (Deposit.objects.get().state, kept.enabled) == ("expired", False)
+        assert kept.note == "Nothing was heard of this payment for days."
+        [told] = OutboxMessage.objects.filter(topic="billing.top_up_failed")
+        assert told.payload["tries_again"] is False
+        rule(poor)
+        tasks.top_up_wallets()
+        assert has(poor) == 20
+
+
+def test_those_who_have_enough_or_their_months_limit_keep_nobody_waiting(
+    poor: Actor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(services, "due_rules", lambda: topups.due_rules(limit=2))
+    for _ in range(3):
+        rich = cast.person("rich", usd=50)
+        rule(rich)
+    for _ in range(3):
+        # What was charged this month leaves no room.
+        spent = cast.person("spent")
+        services.place_hold(
+            actor=spent, owner_id=spent.user_id, amount=0, reason="test", subject_id=new_id()
+        )
+        rule(spent, month=20)
+        tasks.top_up_wallets()
+        spend(spent)
+    rule(poor)
+    for _ in range(3):
+        tasks.top_up_wallets()
+    assert has(poor) == 20
