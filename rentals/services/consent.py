@@ -96,7 +96,7 @@ def offer_raise(
 
     It holds from the second the renter accepts it; without an answer it lapses and nothing changes. Raises
     NotFound `rental_unknown`; Invalid `price_range`, `price_not_higher`; Conflict `raise_pending`,
-    `action_not_now`.
+    `raise_refused_lately`, `action_not_now`.
     """
     rental = _hosted(actor, rental_id)
     for price in (compute_hourly, storage_gb_monthly):
@@ -119,8 +119,22 @@ def offer_raise(
             "raise_pending",
             "Another price waits for this renter's answer already. Wait for it; nothing was changed.",
         )
+    _require_rest(rental)
     until = min(rental.price_until, (clock.now() + notice()).replace(microsecond=0))
     return propose(actor, rental, rates, until, at_term=False)
+
+
+def _require_rest(rental: Rental) -> None:
+    """A no counts for as long as a notice: who is asked again and again says yes by mistake one day."""
+    asked = PriceChange.objects.filter(rental=rental, at_term=False)
+    lately = asked.filter(state=PriceState.REFUSED.value, answered_at__gt=clock.now() - notice())
+    refused = lately.order_by("-answered_at").first()
+    if refused is not None and refused.answered_at is not None:
+        again = f"{refused.answered_at + notice():%Y-%m-%d %H:%M} UTC"
+        raise Conflict(
+            "raise_refused_lately",
+            f"This renter has refused a raise lately. Ask again after {again}; nothing was changed.",
+        )
 
 
 def _hosted(actor: Actor, rental_id: uuid.UUID) -> Rental:

@@ -17,6 +17,7 @@ from billing import services as billing
 from core import clock, money
 from core.errors import Conflict, DomainError, Invalid, NotFound
 from core.ids import new_id
+from core.models import OutboxMessage
 from hostagent.protocol import WorkloadState
 from nodes import services as nodes
 from rentals import probing, reconcile, services
@@ -413,8 +414,16 @@ def test_a_raise_that_nobody_answers_or_that_is_refused_changes_nothing(scene: P
     raised(scene, "0.10", "0.10")
     scene.answer(accept=False)
     assert services.pending_price(scene.rental) is None
+    for waited in (0, NOTICE - 1):
+        scene.go_to(waited)
+        before = PriceChange.objects.count(), OutboxMessage.objects.count()
+        with pytest.raises(Conflict, match="refused a raise lately") as again:
+            raised(scene, "0.10", "0.10")
+        assert again.value.code == "raise_refused_lately"
+        assert (PriceChange.objects.count(), OutboxMessage.objects.count()) == before
+    scene.go_to(NOTICE)
     change = raised(scene, "0.10", "0.10")
-    scene.go_to(NOTICE + 1)
+    scene.go_to(2 * NOTICE + 1)
     change.refresh_from_db()
     assert change.state == "lapsed"
     with pytest.raises(Conflict) as late:
@@ -422,7 +431,7 @@ def test_a_raise_that_nobody_answers_or_that_is_refused_changes_nothing(scene: P
             actor=scene.alice, rental_id=scene.rental.pk, change_id=change.pk, accept=True
         )
     assert late.value.code == "price_closed"
-    assert scene.lines("compute") == [(OLD, NOTICE + 1)]
+    assert scene.lines("compute") == [(OLD, 2 * NOTICE + 1)]
 
 
 def test_a_raise_is_refused_to_strangers_when_it_is_none_and_when_it_makes_no_sense(
