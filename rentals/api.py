@@ -252,9 +252,13 @@ class ExtendIn(serializers.Serializer[Any]):
 
 
 class RentalExtendView(APIView):
-    """Put its end date off by some hours; the other limits stay."""
+    """Put its end date off by some hours; the other limits stay. With an Idempotency-Key, once however often sent."""
 
-    @extend_schema(request=ExtendIn, responses=OpenApiTypes.OBJECT)
+    @extend_schema(
+        request=ExtendIn,
+        responses=OpenApiTypes.OBJECT,
+        parameters=[OpenApiParameter("Idempotency-Key", str, OpenApiParameter.HEADER)],
+    )
     def post(self, request: Request, rental_id: uuid.UUID) -> Response:
         body = ExtendIn(data=request.data)
         body.is_valid(raise_exception=True)
@@ -262,6 +266,7 @@ class RentalExtendView(APIView):
             actor=actor_from(request),
             rental_id=rental_id,
             seconds=int(body.validated_data["hours"] * money.SECONDS_PER_HOUR),
+            idempotency_key=request.headers.get("Idempotency-Key", ""),
         )
         return Response(rental_out(_mine(request, rental_id)))
 

@@ -38,8 +38,12 @@ def _ask(plan: Plan, login: Login | None) -> Asked:
 
 def _require_turn(actor: Actor) -> None:
     key = f"preflights:{actor.user_id}"
-    cache.add(key, 0, MINUTE)
-    if cache.incr(key) > MOST_A_MINUTE:
+    try:
+        count = 1 if cache.add(key, 1, MINUTE) else cache.incr(key)
+    except ValueError:
+        # The minute was over in between.
+        count = 1
+    if count > MOST_A_MINUTE:
         raise RateLimited(
             "preflight_often",
             f"At most {MOST_A_MINUTE} pre-flights a minute. Wait a little and try again.",

@@ -10,8 +10,9 @@ from django.db import transaction
 from accounts.actors import Actor
 from audit import services as audit
 from billing import services as billing
-from core import clock, money
+from core import clock, idempotency, money
 from core.errors import Conflict, Invalid
+from core.ids import new_id
 from rentals.machine import State
 from rentals.models import Rental
 from rentals.services.life import stand_still
@@ -88,12 +89,22 @@ def _known(ends_at: dt.datetime | None, now: dt.datetime) -> dt.datetime | None:
 
 
 @transaction.atomic
-def extend_rental(*, actor: Actor, rental_id: uuid.UUID, seconds: int) -> Rental:
+def extend_rental(
+    *, actor: Actor, rental_id: uuid.UUID, seconds: int, idempotency_key: str = ""
+) -> Rental:
     """Put a rental's end off by `seconds`, from its end date or, when that is over, from now.
 
-    The other limits stay. Raises Conflict `no_end`, `action_not_now`; Invalid `ends_at_range`.
+    The other limits stay. Once for each key, when there is one. Raises Conflict `no_end`, `action_not_now`,
+    `idempotency_key_reused`; Invalid `ends_at_range`.
     """
     rental = mine(actor, rental_id)
+    if idempotency_key:
+        this, body = new_id(), f"extend:{rental_id}:{seconds}"
+        first = idempotency.claim(
+            owner_id=actor.user_id, key=idempotency_key, body=body, subject_id=this
+        )
+        if first != this:
+            return rental
     if rental.ends_at is None:
         raise Conflict("no_end", "This rental has no end date, so there is nothing to put off.")
     if seconds <= 0:

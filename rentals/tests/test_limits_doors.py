@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import datetime as dt
+
 import pytest
 from django.test import Client
 from rest_framework.test import APIClient
 
 from accounts.models import User
+from core import clock
 from tests import cast
 
 pytestmark = pytest.mark.django_db
@@ -54,3 +57,25 @@ def test_the_page_sets_limits_and_shows_them(rental_path: tuple[User, str]) -> N
     refused = client.post(f"/{path}limits/", {"hours": "soon", "spend_cap": ""})
     assert refused.status_code == 400
     assert b"limits_unreadable" in refused.content
+
+
+def test_an_extension_that_is_sent_twice_with_one_key_counts_once(
+    rental_path: tuple[User, str],
+) -> None:
+    user, path = rental_path
+    client = APIClient()
+    client.force_login(user)
+    end = clock.now().replace(microsecond=0) + dt.timedelta(hours=5)
+    client.put(f"/api/v1/{path}limits/", {"ends_at": end, "spend_cap": None}, "json")
+
+    def extend(hours: str, key: str | None) -> tuple[int, str]:
+        headers = {} if key is None else {"Idempotency-Key": key}
+        answer = client.post(f"/api/v1/{path}extend/", {"hours": hours}, "json", headers=headers)
+        return answer.status_code, answer.json().get("data", answer.json()).get("ends_at", "")
+
+    day = dt.timedelta(days=1)
+    for _ in range(2):
+        assert extend("24", "one") == (200, (end + day).isoformat().replace("+00:00", "Z"))
+    assert extend("12", "one")[0] == 409
+    for times in (2, 3):
+        assert extend("24", None) == (200, (end + times * day).isoformat().replace("+00:00", "Z"))
