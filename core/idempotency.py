@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 import uuid
 
@@ -10,6 +11,8 @@ from core.errors import Conflict, Invalid
 from core.models import IdempotencyKey
 
 MAX_KEY_LENGTH = 200
+# Nobody repeats a request after a month; what it asked for is kept wherever it belongs.
+KEPT = dt.timedelta(days=30)
 
 
 def claim(*, owner_id: uuid.UUID, key: str, body: str, subject_id: uuid.UUID) -> uuid.UUID:
@@ -43,3 +46,9 @@ def claim(*, owner_id: uuid.UUID, key: str, body: str, subject_id: uuid.UUID) ->
             "idempotency_key_reused", "This Idempotency-Key was used for a different request."
         )
     return kept.subject_id
+
+
+def forget_keys() -> int:
+    """Delete the keys of requests that nobody repeats any more; return how many."""
+    done, _ = IdempotencyKey.objects.filter(created_at__lt=clock.now() - KEPT).delete()
+    return done

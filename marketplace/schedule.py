@@ -11,6 +11,7 @@ def beat_schedule(env: Environment) -> dict[str, dict[str, Any]]:
     """Return Celery's schedule; periods in seconds come from the environment."""
     every = {
         "core.drain_outbox": ("marketplace.tasks.drain_outbox", env.outbox_sweep_seconds),
+        "core.forget_keys": ("marketplace.tasks.forget_idempotency_keys", 3600.0),
         "audit.seal": ("audit.tasks.seal_events", 5.0),
         "accounts.mail": ("accounts.tasks.send_mail_due", env.mail_seconds),
         "accounts.forget_notices": ("accounts.tasks.forget_notices", 3600.0),
@@ -23,6 +24,7 @@ def beat_schedule(env: Environment) -> dict[str, dict[str, Any]]:
         "nodes.forget_logs": ("nodes.tasks.forget_logs", 3600.0),
         "rentals.reconcile": ("rentals.tasks.reconcile_rentals", env.reconcile_seconds),
         "rentals.forget_preflights": ("rentals.tasks.forget_preflights", 3600.0),
+        "rentals.forget_quotes": ("rentals.tasks.forget_quotes", 3600.0),
         "rentals.prices": ("rentals.tasks.review_prices", 600.0),
         "rentals.tunnels": ("rentals.tasks.settle_tunnel_outages", env.reconcile_seconds),
         "rentals.probe": ("rentals.tasks.probe_rentals", env.probe_seconds),

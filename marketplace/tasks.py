@@ -7,7 +7,7 @@ import logging
 from celery import shared_task
 from kombu.exceptions import OperationalError
 
-from core import outbox
+from core import idempotency, outbox
 
 log = logging.getLogger(__name__)
 
@@ -15,6 +15,11 @@ log = logging.getLogger(__name__)
 @shared_task
 def drain_outbox() -> None:
     outbox.drain()
+
+
+@shared_task
+def forget_idempotency_keys() -> None:
+    idempotency.forget_keys()
 
 
 def hint_drain() -> None:

@@ -29,6 +29,11 @@ def forget_failed_starts() -> None:
 
 
 @shared_task
+def forget_quotes() -> None:
+    services.forget_quotes()
+
+
+@shared_task
 def forget_preflights() -> None:
     services.forget_preflights()
 

@@ -44,6 +44,7 @@ from rentals.services.presenting import (
     ssh_command,
 )
 from rentals.services.prices import pending_price, review_price
+from rentals.services.quotes import forget_quotes
 from rentals.services.renting import quote_offer, request_rental
 from rentals.services.running_out import use_up
 from rentals.services.steering import (
@@ -100,6 +101,7 @@ __all__ = [
     "fail_rental",
     "forget_failed_starts",
     "forget_preflights",
+    "forget_quotes",
     "give_up_addresses",
     "is_owner",
     "login_of",
