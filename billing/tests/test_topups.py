@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import time_machine
@@ -317,7 +317,7 @@ def test_a_decline_makes_one_pause_whoever_tells_it_first(poor: Actor, message_f
     kept = rule(poor)
     made = services.begin_top_up(rule_id=kept.pk)
     assert made is not None
-    tell = [
+    tell: list[Callable[[], object]] = [
         lambda: services.apply_event(provider="fake", event=failed(made)),
         lambda: services.note_declined(deposit_id=made.pk, why="Declined."),
     ]
