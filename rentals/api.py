@@ -91,6 +91,12 @@ class RentalIn(serializers.Serializer[Any]):
     secrets = serializers.DictField(
         child=serializers.CharField(), required=False, help_text="Variable: name of a secret."
     )
+    agreed_secrets = serializers.ListField(
+        child=serializers.CharField(max_length=64),
+        required=False,
+        max_length=64,
+        help_text="Your secrets that somebody else's template may read; the quote names them in `reads_secrets`.",
+    )
     command = serializers.ListField(
         child=serializers.CharField(allow_blank=True, trim_whitespace=False), required=False
     )
@@ -125,6 +131,7 @@ class RentalListView(APIView):
                 env=body.validated_data.get("env", {}),
                 secrets=body.validated_data.get("secrets", {}),
                 command=body.validated_data.get("command"),
+                agreed=body.validated_data.get("agreed_secrets", []),
             ),
         )
         return Response(rental_out(rental), status=status.HTTP_201_CREATED)

@@ -60,6 +60,7 @@ def quote_out(quote: Quote) -> dict[str, Any]:
         "gpu_count": quote.gpu_count,
         "disk_gb": quote.disk_gb,
         "price": price_out(quote.compute_rate, quote.storage_rate),
+        "reads_secrets": services.secrets_read(quote.version.spec),
         "expires_at": quote.expires_at,
     }
 

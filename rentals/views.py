@@ -67,9 +67,10 @@ def quote(request: HttpRequest, quote_id: uuid.UUID) -> HttpResponse:
             quote_id=quote_id,
             ssh_key_ids=None,
             idempotency_key=request.POST.get("idempotency_key", ""),
+            changes=services.Changes(agreed=request.POST.getlist("agreed_secrets")[:64]),
         )
         return redirect("rental", rental.pk)
-    found = Quote.objects.select_related("version", "offer__node")
+    found = Quote.objects.select_related("version__template", "offer__node")
     shown = found.filter(pk=quote_id, user_id=actor.user_id).first()
     if shown is None:
         raise NotFound("quote_unknown", "You have no such quote. Ask for the price again.")
@@ -81,16 +82,18 @@ def quote(request: HttpRequest, quote_id: uuid.UUID) -> HttpResponse:
         "quote": shown,
         "node_name": shown.offer.node.name,
         "price": price_out(shown.compute_rate, shown.storage_rate),
-        **_launch(shown.pk, flight),
+        **_launch(shown, flight),
     }
     return render(request, "rentals/quote.html", context)
 
 
-def _launch(quote_id: uuid.UUID, flight: Preflight | None) -> dict[str, Any]:
+def _launch(quote: Quote, flight: Preflight | None) -> dict[str, Any]:
     """What stands before the button that rents, and whether it may be pressed."""
     told = {
         "flight": flight,
-        "quote_id": quote_id,
+        "quote_id": quote.pk,
+        "reads_secrets": services.secrets_read(quote.version.spec),
+        "foreign": quote.version.template.owner_id not in {None, quote.user_id},
         "idempotency_key": str(new_id()),
     }
     if flight is not None:
@@ -107,7 +110,8 @@ def quote_preflight(request: HttpRequest, quote_id: uuid.UUID) -> HttpResponse:
     flight = preflight.run(actor=actor, plan=plan)
     if "HX-Request" not in request.headers:
         return redirect("quote", quote_id)
-    return render(request, "rentals/_launch.html", _launch(quote_id, flight))
+    quoted = Quote.objects.select_related("version__template").get(pk=quote_id)
+    return render(request, "rentals/_launch.html", _launch(quoted, flight))
 
 
 def _instance(rental: Rental) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from rentals.services.crediting import credit_tunnels
 from rentals.services.explaining import explain
 from rentals.services.fitting import search_for
 from rentals.services.keys import change_keys
-from rentals.services.launching import Changes, login_of
+from rentals.services.launching import Changes, login_of, secrets_read
 from rentals.services.life import (
     deadline_of,
     fail_rental,
@@ -130,6 +130,7 @@ __all__ = [
     "resume_billing",
     "review_price",
     "search_for",
+    "secrets_read",
     "sent_bytes",
     "set_checkpoint",
     "set_limits",

@@ -12,7 +12,7 @@ import msgspec
 from accounts import vault
 from accounts.actors import Actor
 from accounts.models import Secret
-from core.errors import Invalid
+from core.errors import Conflict, Invalid
 from nodes.models import Workload
 from rentals.launch import Launch, check_variables, check_words
 from rentals.models import Rental
@@ -31,10 +31,13 @@ class Changes:
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
     secrets: Mapping[str, str] = field(default_factory=dict)
     command: list[str] | None = None
+    # Names of own secrets that somebody else's template may have.
+    agreed: list[str] = field(default_factory=list)
 
     def told(self) -> list[Any]:
         """Return the changes as JSON's own types, in one order."""
-        return [sorted(self.env.items()), sorted(self.secrets.items()), self.command]
+        told = [sorted(self.env.items()), sorted(self.secrets.items()), self.command]
+        return [*told, sorted(self.agreed)]
 
 
 def changed(launch: Launch, changes: Changes) -> Launch:
@@ -49,6 +52,24 @@ def changed(launch: Launch, changes: Changes) -> Launch:
     check_words(changes.command)
     command = launch.command if changes.command is None else changes.command
     return msgspec.structs.replace(launch, env=env, secrets=secrets, command=command)
+
+
+def secrets_read(launch: Launch) -> list[str]:
+    """Return the names of the renter's secrets that a launch takes, its log-in included, in order."""
+    login = [launch.registry_login] if launch.registry_login else []
+    return sorted({*launch.secrets.values(), *login})
+
+
+def require_consent(launch: Launch, changes: Changes) -> None:
+    """Raise Conflict `secrets_unconfirmed` unless the renter has named each secret that a stranger's template takes."""
+    named = {*changes.agreed, *changes.secrets.values()}
+    if missing := [name for name in secrets_read(launch) if name not in named]:
+        raise Conflict(
+            "secrets_unconfirmed",
+            f"This template is somebody else's and would read your {', '.join(missing)}. If you trust it "
+            "with that, rent again and name it in `agreed_secrets`; nothing was charged.",
+            secrets=missing,
+        )
 
 
 def take_secrets(actor: Actor, launch: Launch) -> dict[str, Any]:

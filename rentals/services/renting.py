@@ -25,7 +25,12 @@ from rentals.models import Preflight, Quote, Rental
 from rentals.services.brake import require_starts_left
 from rentals.services.fitting import require_disk, require_hardware
 from rentals.services.keys import chosen_keys
-from rentals.services.launching import Changes, changed, take_secrets
+from rentals.services.launching import (
+    Changes,
+    changed,
+    require_consent,
+    take_secrets,
+)
 from rentals.services.meters import hold_compute, hold_storage
 from rentals.services.moving import announce
 from rentals.services.preflight import cleared_preflight, pinned_image
@@ -94,7 +99,7 @@ def request_rental(
     `changes` to the template's launch are for this rental only. A repeated request with the same key
     returns the same rental. Raises NotFound `quote_unknown`, Conflict `quote_expired`, `quote_used`,
     `offer_taken`, `preflight_failed`, FundsInsufficient, Invalid `ssh_key_needed`, and as `changed` and
-    `take_secrets` do. The image is the very one that a fresh pre-flight saw, when there is one.
+    `take_secrets` and `require_consent` do. The image is the very one that a fresh pre-flight saw, if any.
     `ends_at` (Invalid `ends_at_range`) is when it stops by itself; a far one locks the price for longer.
     """
     actor.require("rental:create")
@@ -111,6 +116,8 @@ def request_rental(
     require_starts_left(actor.user_id)
     quote = _valid_quote(actor, quote_id)
     launch = changed(quote.version.spec, changes)
+    if quote.version.template.owner_id not in {None, actor.user_id}:
+        require_consent(launch, changes)
     keys, taken = chosen_keys(actor, ssh_key_ids), take_secrets(actor, launch)
     flight = cleared_preflight(quote)
     rental = _rent(actor, quote, rental_id, keys, flight, launch, taken)

@@ -26,7 +26,7 @@ from rentals.launch import read_document
 from rentals.models import Rental
 from rentals.tests.test_life import Scene
 from tests import cast
-from tests.doors import api_of, refusal
+from tests.doors import api_of, pages_of, refusal
 from tests.invariants import broken
 
 pytestmark = pytest.mark.django_db
@@ -269,3 +269,49 @@ def test_a_key_that_may_only_rent_gets_no_secret_out() -> None:
     with pytest.raises(Forbidden):
         vault.secrets_of(actor=able)
     assert queries.container_spec(cast.workload_of(rent(able))).secret_env == {"T": "canary"}
+
+
+def test_a_strangers_template_takes_the_secrets_that_its_renter_names_and_no_others() -> None:
+    cast.proxy_server()
+    alice, mallory = cast.person("alice", usd=50), cast.person("mallory")
+    _, offer = cast.machine(cast.person("bob"))
+    vault.create_secret(actor=alice, name="hf-token", value="canary")
+    accounts.add_ssh_key(actor=alice, name="k", public_key=cast.public_ssh_key())
+    bad = template_of(mallory, secrets={"T": "hf-token"}, start_script="echo $T")
+    services.set_public(actor=mallory, template_id=bad.pk, public=True)
+    door, pages = api_of(alice), pages_of(alice)
+    body = {"offer_id": str(offer.pk), "template_id": str(bad.pk)}
+    quote = door.post("/api/v1/quotes/", body, format="json").json()["data"]
+    assert quote["reads_secrets"] == ["hf-token"]
+    page = pages.get(f"/quotes/{quote['id']}/").content.decode()
+    assert "This template is somebody else's" in page
+    assert '<input type="hidden" name="agreed_secrets" value="hf-token">' in page
+
+    def rent(**more: Any) -> Any:
+        return door.post(
+            "/api/v1/rentals/",
+            {"quote_id": quote["id"], **more},
+            format="json",
+            HTTP_IDEMPOTENCY_KEY=str(more),
+        )
+
+    for more in ({}, {"agreed_secrets": ["other"]}, {"env": {"X": "hf-token"}}):
+        assert refusal(rent(**more)) == (409, "secrets_unconfirmed")
+    assert not Rental.objects.exists()
+    assert rent(agreed_secrets=["hf-token"]).status_code == 201
+    spec = queries.container_spec(cast.workload_of(Rental.objects.get()))
+    assert spec.secret_env == {"T": "canary"}
+
+
+def test_the_page_that_shows_what_a_strangers_template_reads_rents_with_it() -> None:
+    cast.proxy_server()
+    alice, mallory = cast.person("alice", usd=50), cast.person("mallory")
+    _, offer = cast.machine(cast.person("bob"))
+    vault.create_secret(actor=alice, name="hf", value="canary")
+    accounts.add_ssh_key(actor=alice, name="k", public_key=cast.public_ssh_key())
+    hers = template_of(mallory, secrets={"T": "hf"})
+    services.set_public(actor=mallory, template_id=hers.pk, public=True)
+    quote = services.quote_offer(actor=alice, offer_id=offer.pk, template_id=hers.pk)
+    sent = {"idempotency_key": "p", "agreed_secrets": ["hf"]}
+    assert pages_of(alice).post(f"/quotes/{quote.pk}/", sent).status_code == 302
+    assert Rental.objects.count() == 1
