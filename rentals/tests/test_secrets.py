@@ -239,9 +239,9 @@ def test_a_published_template_takes_the_secret_of_whoever_rents() -> None:
     template = template_of(carol, secrets={"T": "token"})
     services.set_public(actor=carol, template_id=template.pk, public=True)
     with pytest.raises(Invalid, match="no secret called token"):
-        rented(alice, offer, template)
+        rented(alice, offer, template, agreed=["token"])
     vault.create_secret(actor=alice, name="token", value="alices")
-    rental = rented(alice, offer, template)
+    rental = rented(alice, offer, template, agreed=["token"])
     assert queries.container_spec(cast.workload_of(rental)).secret_env == {"T": "alices"}
 
 
