@@ -21,7 +21,7 @@ T = TypeVar("T")
 # One look asks the engine once for each image that is new; a machine with more keeps the rest to itself.
 MAX_IMAGES = 100
 HUB = "docker.io"
-HUB_NAMES = frozenset({HUB, f"index.{HUB}", "registry-1.docker.io", "registry.hub.docker.com"})
+HUB_NAMES = frozenset({HUB, f"index.{HUB}", f"registry-1.{HUB}", "registry.hub.docker.com"})
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
@@ -105,7 +105,7 @@ def _sha256(text: str) -> str:
 def repository_of(image: str) -> str:
     """Return an image's repository under the one name that stands for all of its spellings.
 
-    An engine knows an image of Docker Hub as team/app, docker.io/team/app and index-docker-io/team/app; a host's
+    An engine knows an image of Docker Hub as team/app, as docker.io/team/app and under two older names of that host; a host's
     name has no case. Two spellings that an engine keeps apart may fall together here: then it only asks once more.
     """
     name = image.partition("@")[0]

@@ -13,7 +13,7 @@ import pytest
 
 from hostagent import images as images_room
 from hostagent.engine import Engine
-from hostagent.images import Images, chains_of
+from hostagent.images import HUB, Images, chains_of
 from hostagent.protocol import (
     MAX_CHAINS,
     MAX_PULLS,
@@ -195,7 +195,7 @@ def test_the_wire_takes_a_cache_and_its_absence_and_refuses_what_is_none() -> No
     [
         ("docker.io/team/private:1", "team/private:1"),
         ("team/private:1", "docker.io/team/private:2"),
-        ("team/private:1", "index-docker-io/team/private:1"),
+        ("team/private:1", f"index.{HUB}/team/private:1"),
         ("Registry.Example:5000/a:1", "registry.example:5000/a:1"),
         ("docker.io/secret", "library/secret:1"),
     ],

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from rentals.registry.troubles import RegistryTrouble
 
 MAX_NAME = 500
-HUB = "registry-1.docker.io"
+HUB_NAME = "docker.io"
+HUB = f"registry-1.{HUB_NAME}"
 # As engines do: one registry, whatever it is called.
-HUB_NAMES = frozenset({"docker.io", f"index.{HUB}", HUB})
+HUB_NAMES = frozenset({HUB_NAME, f"index.{HUB_NAME}", HUB})
 _HOST = re.compile(
     r"(?:[a-zA-Z0-9](?:[a-zA-Z0-9.-]{0,251}[a-zA-Z0-9])?|\[[0-9a-fA-F:.]{2,45}\])(?::\d{1,5})?"
 )
@@ -48,7 +49,7 @@ def read_reference(image: str) -> Reference:
     if slash and ("." in first or ":" in first or first == "localhost"):
         host, repository = first.lower(), rest
     else:
-        host, repository = "docker.io", head
+        host, repository = HUB_NAME, head
     if host in HUB_NAMES:
         host = HUB
         repository = repository if "/" in repository else f"library/{repository}"

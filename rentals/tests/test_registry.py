@@ -15,6 +15,7 @@ from django.core.cache import cache
 
 from rentals import registry as registries
 from rentals.registry import Found, Layer, Login, RegistryTrouble, look_up, reaching, read_reference
+from rentals.registry.references import HUB_NAME
 from rentals.registry.shapes import MAX_LAYERS, digest_of
 from rentals.tests.registries import Registry, diff, serving
 
@@ -499,6 +500,6 @@ def test_an_address_of_the_world_is_public(address: str) -> None:
 
 
 def test_docker_hub_is_one_registry_under_each_of_its_names() -> None:
-    names = ["a", "docker.io/a", "index-docker-io/library/a", "Registry-1.Docker.io/a:latest"]
+    names = ["a", "docker.io/a", f"index.{HUB_NAME}/library/a", "Registry-1.Docker.io/a:latest"]
     read = {(found.host, found.repository) for found in map(read_reference, names)}
     assert read == {("registry-1.docker.io", "library/a")}
