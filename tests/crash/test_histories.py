@@ -19,7 +19,7 @@ FIRST = int(os.environ.get("DISTRIBUTEDCOMPUTE_SEED", secrets.randbelow(10**9)))
 
 
 @pytest.mark.django_db
-@pytest.mark.timeout(3600)
+@pytest.mark.timeout(36_000)
 def test_random_histories_of_a_wallet_add_up_to_the_nano_dollar(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
