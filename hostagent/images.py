@@ -106,7 +106,8 @@ def repository_of(image: str) -> str:
     """Return an image's repository under the one name that stands for all of its spellings.
 
     An engine knows an image of Docker Hub as team/app, as docker.io/team/app and under older names of that host;
-    a host's name has no case. Two spellings that an engine keeps apart may fall together here: then it only asks once more.
+    a host's name has no case. Two spellings that an engine keeps apart may fall together here: then it
+    only asks once more.
     """
     name = image.partition("@")[0]
     head, colon, tag = name.rpartition(":")
