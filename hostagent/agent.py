@@ -34,6 +34,7 @@ from hostagent.protocol import (
     Welcome,
     WorkloadReport,
     WorkloadState,
+    fitting,
     session_statement,
 )
 from hostagent.protocol.messages import Message
@@ -143,7 +144,8 @@ class Agent:
             generation=self.generation,
             facts=hardware.host_facts(info, storage=self.folder),
             checks=await asyncio.to_thread(checks.run_all, info, self.folder),
-            observed=[w.reported for w in self.workloads.values() if w.reported],
+            # The welcome makes every workload report again: what does not fit here comes then.
+            observed=fitting(w.reported for w in self.workloads.values() if w.reported),
             cache=self._told_cache,
         )
 
@@ -368,9 +370,9 @@ class Agent:
 
 
 def _fitting(batch: dict[str, WorkloadReport]) -> list[WorkloadReport]:
-    """Return what goes into one frame: many short reports, or a single one with its logs."""
+    """Return what goes into one frame: as many short reports as fit, or a single one with its logs."""
     short = [report for report in batch.values() if not report.logs]
-    return short or [next(iter(batch.values()))]
+    return fitting(short) or [next(iter(batch.values()))]
 
 
 def _gone(workload_id: str, generation: int) -> DesiredWorkload:

@@ -25,15 +25,20 @@ def listed_offers() -> QuerySet[Offer]:
 
 
 def desired_set(node: Node) -> Desired:
-    """Return the whole of what should be on a node, as the agent reads it."""
+    """Return the whole of what should be on a node, oldest first, as the agent reads it.
+
+    It is one frame, so only what should run comes with its spec: a machine can run few, and keep very many.
+    """
     workloads = Workload.objects.filter(node=node).exclude(
         wish=Wish.ABSENT.value, observed_state="absent"
     )
+    resting = workloads.exclude(wish=Wish.RUNNING.value).defer("spec", "sealed_env", "observed")
+    told = [*workloads.filter(wish=Wish.RUNNING.value), *resting]
     return Desired(
         epoch=node.epoch,
         generation=node.generation,
         draining=node.draining,
-        workloads=[_picture(workload) for workload in workloads.order_by("created_at")],
+        workloads=[_picture(one) for one in sorted(told, key=lambda one: (one.created_at, one.pk))],
     )
 
 
@@ -148,7 +153,7 @@ def _picture(workload: Workload) -> DesiredWorkload:
         workload_generation=workload.generation,
         rental_id=str(workload.subject_id),
         state=workload.wish,
-        spec=container_spec(workload) if workload.wish != Wish.ABSENT else None,
+        spec=container_spec(workload) if workload.wish == Wish.RUNNING else None,
     )
 
 

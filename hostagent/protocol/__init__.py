@@ -10,6 +10,7 @@ from hostagent.protocol.codec import (
     decode_from_agent,
     decode_from_platform,
     encode,
+    fitting,
     read_join,
 )
 from hostagent.protocol.identity import join_statement, session_statement
@@ -90,6 +91,7 @@ __all__ = [
     "decode_from_agent",
     "decode_from_platform",
     "encode",
+    "fitting",
     "join_statement",
     "read_join",
     "session_statement",

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 
-from hostagent.protocol.messages import AgentMessage, JoinRequest, Message, PlatformMessage
+from hostagent.protocol.messages import (
+    AgentMessage,
+    JoinRequest,
+    Message,
+    PlatformMessage,
+    WorkloadReport,
+)
 
 MAX_FRAME_BYTES = 256 * 1024
+# What reports may take of a frame that tells of the machine as well, and how many of them one can hold.
+MAX_REPORTS_BYTES, MAX_REPORTS = 96 * 1024, 500
 # What a frame can make the decoder raise: nonsense, text that is no UTF-8, a thousand nested brackets.
 UNREADABLE = (msgspec.DecodeError, UnicodeError, RecursionError)
 
@@ -53,6 +62,18 @@ _platform_tags = frozenset(
 def encode(message: Message) -> bytes:
     """Return the frame of a message."""
     return _encoder.encode(message)
+
+
+def fitting(reports: Iterable[WorkloadReport]) -> list[WorkloadReport]:
+    """Return the first of these reports that fit into one frame together, and the very first in any case."""
+    told: list[WorkloadReport] = []
+    size = 0
+    for report in reports:
+        size += len(_encoder.encode(report))
+        if told and (size > MAX_REPORTS_BYTES or len(told) == MAX_REPORTS):
+            break
+        told.append(report)
+    return told
 
 
 def decode_from_agent(frame: bytes | str) -> AgentMessage:

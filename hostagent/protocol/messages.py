@@ -353,7 +353,7 @@ class DrainNode(Message, kw_only=True, tag="drain_node"):
 
 
 class DesiredWorkload(Value, kw_only=True):
-    """One workload of the whole set. `state` is running, stopped or absent; `spec` comes with running."""
+    """One workload of the whole set. `state` is running, stopped or absent; `spec` comes with running only."""
 
     workload_id: Id
     workload_generation: Count

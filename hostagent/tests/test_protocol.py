@@ -19,6 +19,7 @@ from hostagent.protocol import (
     decode_from_agent,
     decode_from_platform,
     encode,
+    fitting,
     session_statement,
 )
 from hostagent.protocol.messages import json_schema
@@ -32,6 +33,25 @@ def test_a_message_survives_the_wire() -> None:
     assert decode_from_agent(encode(message)) == message
     challenge = Challenge(nonce="00", deployment="d", server_time=1.5)
     assert decode_from_platform(encode(challenge)) == challenge
+
+
+def test_of_many_reports_as_many_go_into_a_frame_as_fit() -> None:
+    def reports(count: int, message: str) -> list[WorkloadReport]:
+        seen = WorkloadReport(
+            workload_id=NODE, generation=1, state=WorkloadState.STOPPED, message=message
+        )
+        return [seen] * count
+
+    assert fitting([]) == []
+    assert len(fitting(reports(300, ""))) == 300
+    assert decode_from_agent(encode(Observed(epoch=1, workloads=fitting(reports(2000, "")))))
+    long = fitting(reports(500, "\x01" * 4000))
+    assert len(long) == 4
+    assert len(encode(Observed(epoch=1, workloads=long))) < MAX_FRAME_BYTES
+    alone = WorkloadReport(
+        workload_id=NODE, generation=1, state=WorkloadState.STOPPED, logs="\x01" * 32_768
+    )
+    assert fitting([alone, alone]) == [alone]
 
 
 def test_unknown_fields_are_ignored() -> None:

@@ -8,8 +8,10 @@ from collections.abc import Callable
 
 import pytest
 import time_machine
+from django.db import transaction
 
 from accounts import services as accounts
+from accounts.actors import Actor
 from core import clock
 from core.errors import Conflict, Forbidden, Unauthenticated
 from core.ids import new_id
@@ -22,11 +24,13 @@ from hostagent.protocol import (
     Observed,
     StartInstance,
     StopInstance,
+    Welcome,
     WorkloadState,
+    encode,
 )
 from nodes import gateway, services
 from nodes.liveness import judge
-from nodes.machine import NODE, NodeStatus
+from nodes.machine import NODE, NodeStatus, Wish
 from nodes.models import AgentSession, Allocation, Node, Offer, PortLease
 from rentals import services as rentals
 from rentals.models import Rental
@@ -268,3 +272,41 @@ def test_only_a_hello_brings_a_lost_machine_back_and_maintenance_is_no_suspect()
     assert judge(NodeStatus.MAINTENANCE, 30, **silent) is NodeStatus.OFFLINE
     assert judge(NodeStatus.BUSY, 15, **silent) is NodeStatus.SUSPECT
     assert judge(NodeStatus.OFFLINE, 0, **silent) is NodeStatus.OFFLINE
+
+
+def test_what_is_stopped_goes_to_the_agent_without_what_it_was_started_from() -> None:
+    agent, _ = cast.machine(cast.person("bob"))
+    node = Node.objects.get()
+    fat = "\x01"  # six bytes in JSON
+    spec = {
+        "image": "ghcr.io/m/x:1",
+        "hostname": "r",
+        "command": [fat * 16_384],
+        "entrypoint": ["sh", fat * 16_384],
+        "start_script": fat * 16_384,
+        "ssh_keys": ["ssh-ed25519 AAAA"],
+        "ssh_port": 22,
+        "resource_limits": dict(cpu_cores=1, memory_mib=1, ram_limit="1m", disk_gb=1, shm_mib=1, pids=1),
+        "proxy_port_mapping": {"22": 20_000},
+    }  # fmt: skip
+    system = Actor.system()
+    with transaction.atomic():
+        ids = [
+            services.create_workload(
+                actor=system, node=node, subject_id=new_id(), spec=spec, env={"A": fat * 32_768}
+            ).pk
+            for _ in range(201)
+        ]
+        for pk in ids[1:]:
+            services.wish_workload(actor=system, workload_id=pk, wish=Wish.STOPPED, reason="t")
+    link = agent.dial()
+    [welcome] = gateway.handle(link, agent.hello(link))
+    assert isinstance(welcome, Welcome)
+    wished = welcome.desired.workloads
+    assert [one.workload_id for one in wished] == [str(pk) for pk in ids]
+    assert wished[0].spec is not None
+    assert wished[0].spec.env_vars == {"A": fat * 32_768}
+    assert {(one.state, one.spec) for one in wished[1:]} == {("stopped", None)}
+    size = len(encode(welcome))
+    assert size < 4 * 1024 * 1024
+    assert size - len(encode(wished[0].spec)) < 100_000
