@@ -44,7 +44,8 @@ def test_of_many_reports_as_many_go_into_a_frame_as_fit() -> None:
 
     assert fitting([]) == []
     assert len(fitting(reports(300, ""))) == 300
-    assert decode_from_agent(encode(Observed(epoch=1, workloads=fitting(reports(2000, "")))))
+    many = Observed(epoch=1, workloads=fitting(reports(2000, "")))
+    assert decode_from_agent(encode(many)) == many
     long = fitting(reports(500, "\x01" * 4000))
     assert len(long) == 4
     assert len(encode(Observed(epoch=1, workloads=long))) < MAX_FRAME_BYTES
