@@ -80,7 +80,7 @@ class Environment(BaseSettings):
     influxdb_org: str = "dcompute"
     influxdb_bucket: str = "telemetry"
 
-    # Registries that pre-flight may ask although they are not on the open internet, or speak plain HTTP.
+    # Registries that templates may name and pre-flight may ask though not on the open internet, or in plain HTTP.
     trusted_registries: Annotated[list[str], NoDecode] = []
     # Mail: printed, written into a folder, or given to an SMTP server, which production needs.
     mail: Literal["console", "file", "smtp"] = "console"

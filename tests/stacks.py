@@ -54,6 +54,8 @@ class Platform:
         self.stack = stack
         self.folder = folder
         self.url = f"http://127.0.0.1:{stack.config.ports.web}"
+        # Where a second registry, of a test's own, is trusted.
+        self.second_registry = stack.config.environment["DC_TRUSTED_REGISTRIES"].rpartition("/")[2]
         self.passwords = {user["email"]: user["password"] for user in cast["users"]}
         self.clients = {name: self._client(name) for name in ("alice", "bob", "carol")}
 
@@ -185,13 +187,24 @@ class Platform:
         return problems
 
 
+def _free_besides(ports: Ports) -> int:
+    """Return one more port that nobody listens on now."""
+    taken = {value for value in vars(ports).values() if isinstance(value, int)}
+    while (other := Ports.free().registry) in taken:
+        continue
+    return other
+
+
 @contextmanager
 def platform(name: str, folder: Path) -> Iterator[Platform]:
     """Run one platform of this name, from nothing to a listed machine, and take it away again."""
     places = StackPlaces.of(name)
     for left_behind in (places.state, places.run):
         shutil.rmtree(left_behind, ignore_errors=True)
-    config = StackConfig(name=name, ports=Ports.free(), mode="test", environment=SHORT)
+    ports = Ports.free()
+    trusted = (f"http://127.0.0.1:{port}" for port in (ports.registry, _free_besides(ports)))
+    environment = {**SHORT, "DC_TRUSTED_REGISTRIES": ",".join(trusted)}
+    config = StackConfig(name=name, ports=ports, mode="test", environment=environment)
     stack = Stack(config)
     try:
         cast = stack.start()

@@ -104,7 +104,7 @@ def test_a_machine_for_a_template_is_large_enough_and_is_rented_with_it() -> Non
     alice = cast.person("alice", usd=50)
     accounts.add_ssh_key(actor=alice, name="laptop", public_key=cast.public_ssh_key())
     launch = {
-        "image": "127.0.0.1:5000/team/train:1",
+        "image": "ghcr.example/team/train:1",
         "disk_gb": 30,
         "minimum": {"gpus": 2, "vram_mib": 20_000},
     }
@@ -129,7 +129,7 @@ def test_a_template_that_cannot_be_started_is_refused_by_name() -> None:
     own = cast.person("alice")
     private = rentals.create_template(
         actor=own,
-        document=read_document({"name": "Secret", "launch": {"image": "127.0.0.1:5000/a:1"}}),
+        document=read_document({"name": "Secret", "launch": {"image": "ghcr.example/a:1"}}),
     )
     for asked in (str(private.pk), "nothing", "00000000-0000-0000-0000-000000000000"):
         answer = pages_of(cast.person("carol")).get("/", {"template": asked})

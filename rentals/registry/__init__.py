@@ -17,7 +17,7 @@ import msgspec
 from django.conf import settings
 from django.core.cache import cache
 
-from rentals.registry.reaching import Answer, Budget, Caller, Origin, origin_of
+from rentals.registry.reaching import Answer, Budget, Caller, Origin, is_inside, origin_of
 from rentals.registry.references import Reference, read_reference
 from rentals.registry.shapes import (
     INDEX_TYPES,
@@ -34,7 +34,16 @@ from rentals.registry.shapes import (
 )
 from rentals.registry.troubles import RegistryTrouble, away, odd
 
-__all__ = ["Found", "Image", "Layer", "Login", "RegistryTrouble", "look_up", "read_reference"]
+__all__ = [
+    "Found",
+    "Image",
+    "Layer",
+    "Login",
+    "RegistryTrouble",
+    "look_up",
+    "may_be_asked",
+    "read_reference",
+]
 
 TOTAL_SECONDS = 8.0
 MAX_DOCUMENT = 4_000_000
@@ -94,6 +103,16 @@ def look_up(image: str, *, architecture: str, login: Login | None = None) -> Fou
 def trusted_origins() -> frozenset[Origin]:
     """Return the registries that this deployment's settings trust, wherever they are."""
     return frozenset(origin_of(url) for url in settings.DC.trusted_registries)
+
+
+def may_be_asked(image: str) -> bool:
+    """Whether machines may be sent to this image's registry: it is out in the world, or the settings trust it.
+
+    By its name alone, no network; `look_up` sees where the name leads. Raises RegistryTrouble.
+    """
+    host = read_reference(image).host
+    origins = {origin_of(f"{scheme}://{host}") for scheme in ("http", "https")}
+    return not origins.isdisjoint(trusted_origins()) or not any(is_inside(o[1]) for o in origins)
 
 
 class _Asking:

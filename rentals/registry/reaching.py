@@ -27,6 +27,22 @@ _NOT_WORLD = tuple(
     map(ipaddress.ip_network, ("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20"))
 )
 
+# Top names of networks' own; `home.arpa` is the only one below arpa that an engine could be sent to.
+_INSIDE_NAMES = frozenset(
+    [
+        "arpa",
+        "corp",
+        "home",
+        "internal",
+        "intranet",
+        "lan",
+        "local",
+        "localdomain",
+        "localhost",
+        "private",
+    ]
+)
+
 # A resolver can be slow on purpose, and has no time limit of its own.
 _resolvers = ThreadPoolExecutor(max_workers=8, thread_name_prefix="resolve")
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -83,6 +99,21 @@ def is_public(address: Address) -> bool:
         if address not in _WORLD or any(address in network for network in _NOT_WORLD):
             return False
     return address.is_global and not address.is_multicast and address not in _METADATA
+
+
+def is_inside(host: str) -> bool:
+    """Whether a host's name, as a URL or an image spells it, can only mean something inside. Asks nobody.
+
+    Inside: addresses that are not public, names without a dot or of a network's own, and numbers that some
+    programs take for an address (127.1, 0x7f.1, 2130706433).
+    """
+    name = host.strip("[]").lower().rstrip(".")
+    try:
+        return not is_public(ipaddress.ip_address(name))
+    except ValueError:
+        # A name: its last part tells.
+        last = name.rpartition(".")[2]
+    return "." not in name or last in _INSIDE_NAMES or not last[:1].isalpha()
 
 
 @dataclass

@@ -7,7 +7,8 @@ class RegistryTrouble(Exception):
     """A registry did not, or may not, answer: `code` is stable, the message is for people.
 
     `image_name_invalid`, `image_missing`, `registry_login_needed`, `registry_login_wrong` are final;
-    `registry_away`, `registry_answer_odd`, `registry_address_refused` say that it could not be asked.
+    `registry_address_refused`, too: nobody is sent there. `registry_away`, `registry_answer_odd` say that it
+    could not be asked.
     No message ever holds a credential or what a registry wrote.
     """
 
@@ -31,5 +32,6 @@ def refused(why: str) -> RegistryTrouble:
     """Return the trouble with an address that we do not speak with."""
     return RegistryTrouble(
         "registry_address_refused",
-        f"We do not ask this registry: {why}. The machine may still reach it.",
+        f"Nobody is sent to this registry: {why}. Put the image into one on the open internet, with a log-in "
+        "if it is private; who runs this platform can allow another (DC_TRUSTED_REGISTRIES).",
     )

@@ -16,7 +16,7 @@ from core.errors import Conflict, Invalid
 from nodes.models import Workload
 from rentals.launch import Launch, check_variables, check_words
 from rentals.models import Rental
-from rentals.registry import Login, RegistryTrouble
+from rentals.registry import Login, RegistryTrouble, may_be_asked
 from rentals.registry.references import HUB, HUB_NAMES, read_reference
 
 
@@ -69,6 +69,25 @@ def require_consent(launch: Launch, changes: Changes) -> None:
             f"This template is somebody else's and would read your {', '.join(missing)}. If you trust it "
             "with that, rent again and name it in `agreed_secrets`; nothing was charged.",
             secrets=missing,
+        )
+
+
+def require_outside(image: str) -> None:
+    """Raise Invalid `template_image_host` when an image's registry is inside of somebody's network.
+
+    A machine's engine downloads beside whatever else its network holds, so people may send it to the world only.
+    Asks nobody: where a name leads the pre-flight sees.
+    """
+    try:
+        good = may_be_asked(image)
+    except RegistryTrouble as error:
+        raise Invalid("template_image", error.message) from error
+    if not good:
+        raise Invalid(
+            "template_image_host",
+            f"{image} names a registry that is not on the open internet; machines are not sent there. Put the "
+            "image into one that is, with a log-in if it is private; who runs this platform can allow another "
+            "(DC_TRUSTED_REGISTRIES).",
         )
 
 

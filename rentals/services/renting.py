@@ -29,6 +29,7 @@ from rentals.services.launching import (
     Changes,
     changed,
     require_consent,
+    require_outside,
     take_secrets,
 )
 from rentals.services.meters import hold_compute, hold_storage
@@ -55,7 +56,7 @@ def quote_offer(
 
     `template_version` defaults to the newest, `gpu_count` to all free cards, `disk_gb` (GB) to the
     template's own. Raises NotFound `offer_unknown`, `template_unknown`, `template_version_unknown`;
-    Conflict `template_archived`; Invalid `gpu_count`, `disk_gb`, `hardware_too_small`.
+    Conflict `template_archived`; Invalid `gpu_count`, `disk_gb`, `hardware_too_small`, `template_image_host`.
     """
     actor.require("rental:create")
     offer = Offer.objects.filter(pk=offer_id, listed=True).first()
@@ -64,6 +65,9 @@ def quote_offer(
     version = version_of(actor=actor, template_id=template_id, number=template_version)
     if version.template.archived_at is not None:
         raise Conflict("template_archived", "This template has been put away. Choose another.")
+    if version.template.owner_id is not None:
+        # One that is older than the settings' list of registries.
+        require_outside(version.spec.image)
     gpus = offer.gpu_free if gpu_count is None else gpu_count
     if not (1 <= gpus <= offer.gpu_free if offer.gpu_total else gpus == 0):
         raise Invalid("gpu_count", f"This machine has {offer.gpu_free} free GPUs now.")

@@ -15,6 +15,7 @@ from audit import services as audit
 from core import clock
 from core.errors import Conflict, Forbidden, Invalid, NotFound
 from rentals.launch import Document, as_json, read_launch
+from rentals.services.launching import require_outside
 from rentals.templates import Template, TemplateVersion, Visibility
 
 MAX_TEMPLATES, MAX_VERSIONS = 200, 1000
@@ -127,7 +128,10 @@ def document_of(version: TemplateVersion) -> Document:
 
 @transaction.atomic
 def create_template(*, actor: Actor, document: Document) -> Template:
-    """Make a private template with its first version. Raises Conflict `template_slug_taken`, `template_limit`."""
+    """Make a private template with its first version.
+
+    Raises Conflict `template_slug_taken`, `template_limit`; Invalid `template_image_host`.
+    """
     actor.require("template:manage")
     owned = Template.objects.filter(owner_id=actor.user_id, archived_at=None)
     if owned.count() >= MAX_TEMPLATES:
@@ -157,7 +161,7 @@ def create_template(*, actor: Actor, document: Document) -> Template:
 def add_version(*, actor: Actor, template_id: uuid.UUID, document: Document) -> TemplateVersion:
     """Make the next version, which is rented by default from now on; rentals keep theirs.
 
-    Raises Conflict `template_limit`, `template_archived`; NotFound `template_unknown`.
+    Raises Conflict `template_limit`, `template_archived`; NotFound `template_unknown`; Invalid `template_image_host`.
     """
     template = _mine(actor, template_id)
     if template.archived_at is not None:
@@ -237,6 +241,9 @@ def _mine(actor: Actor, template_id: uuid.UUID) -> Template:
 
 
 def _write_version(template: Template, document: Document) -> TemplateVersion:
+    if template.owner_id is not None:
+        # Official ones are the platform's own word.
+        require_outside(document.launch.image)
     return TemplateVersion.objects.create(
         template=template,
         number=template.latest,

@@ -106,7 +106,7 @@ def test_a_label_also_says_that_an_image_is_for_cards() -> None:
     [
         (found(image(), "amd64"), "ok", "ok"),
         (AWAY, "warn", "warn"),
-        (Asked(None, "registry_address_refused", "x"), "warn", "warn"),
+        (Asked(None, "registry_address_refused", "x"), "fail", "warn"),
         (Asked(None, "registry_answer_odd", "x"), "warn", "warn"),
         (Asked(None, "image_missing", "There is no image x:1."), "fail", "warn"),
         (Asked(None, "image_name_invalid", "x"), "fail", "warn"),

@@ -24,7 +24,7 @@ words = st.none() | st.lists(text, min_size=1, max_size=4)
 image_part = st.text(string.ascii_lowercase, min_size=1, max_size=8)
 images = st.builds(
     "{}/{}:{}".format,
-    st.sampled_from(["docker.io/library", "127.0.0.1:5000/a", "ghcr.example/x-y"]),
+    st.sampled_from(["docker.io/library", "registry.example.org:5000/a", "ghcr.example/x-y"]),
     image_part,
     image_part,
 )

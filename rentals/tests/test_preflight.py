@@ -166,7 +166,7 @@ def test_an_image_that_is_not_there_blocks_the_rent_until_it_is(
 def test_a_registry_that_cannot_be_asked_warns_and_pins_nothing(
     alice: Actor, agent: cast.ProtocolAgent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(settings.DC, "trusted_registries", [])
+    monkeypatch.setattr(settings.DC, "trusted_registries", ["http://127.0.0.1:1"])
     quote = quoted(alice, "127.0.0.1:1/team/app:1")
     flight = flown(alice, quote)
     assert flight.verdict == "warn"
@@ -175,7 +175,7 @@ def test_a_registry_that_cannot_be_asked_warns_and_pins_nothing(
         **dict.fromkeys(["manifest", "registry_login", "architecture", "cuda", "size"], "warn"),
         "x": "x",
     }
-    assert flight.checks[4]["measured"] == "registry_address_refused"
+    assert flight.checks[4]["measured"] == "registry_away"
     assert cast.workload_of(rented(alice, quote)).spec["image"] == "127.0.0.1:1/team/app:1"
 
 

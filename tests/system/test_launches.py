@@ -19,7 +19,7 @@ import pytest
 import redis
 
 from deploy.local.engines import database_url
-from deploy.local.ports import Ports, listens
+from deploy.local.ports import listens
 from tests.stacks import Platform, wait_for
 
 AWKWARD = "a=b \"two\" 'one'\nsecond line\t$HOME `id` \\ ünï"
@@ -129,7 +129,7 @@ def test_an_agent_that_is_killed_between_start_and_handing_over_still_hands_over
 @contextmanager
 def closed_registry(site: Platform, folder: Path) -> Iterator[str]:
     """Run a registry that lets only alice in, with the demo image in it; yields its host and port."""
-    port = Ports.free().registry
+    port = int(site.second_registry.rpartition(":")[2])
     (folder / "htpasswd").write_text(f"{HTPASSWD}\n")
     settings = {
         "version": "0.1",

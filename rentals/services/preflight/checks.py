@@ -19,6 +19,7 @@ GB = 1_000_000_000
 FINAL = {
     "image_name_invalid": "manifest",
     "image_missing": "manifest",
+    "registry_address_refused": "manifest",
     "registry_login_needed": "registry_login",
     "registry_login_wrong": "registry_login",
 }
