@@ -31,6 +31,7 @@ from rentals.presenting import (
     price_history_out,
     quote_out,
     rental_out,
+    rentals_out,
     step_out,
 )
 
@@ -108,8 +109,8 @@ class RentalListView(APIView):
     def get(self, request: Request) -> Response:
         actor = actor_from(request)
         actor.require("rental:manage")
-        rentals = Rental.objects.of_renter(actor).select_related("node", "version__template")
-        return Response([rental_out(rental) for rental in rentals.order_by("-created_at")[:200]])
+        found = Rental.objects.of_renter(actor).select_related("node", "version__template", "start")
+        return Response(rentals_out(list(found.order_by("-created_at")[:200])))
 
     @extend_schema(
         request=RentalIn,

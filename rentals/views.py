@@ -34,10 +34,6 @@ VERBS = {
 }
 
 
-def _cost(rental: Rental) -> str:
-    return money.decimal_string(billing.bill_of(subject_id=rental.pk).total)
-
-
 def _mine(actor: Actor, rental_id: uuid.UUID) -> Rental:
     found = Rental.objects.of_renter(actor).select_related("node", "version")
     rental = found.filter(pk=rental_id).first()
@@ -50,9 +46,15 @@ def _mine(actor: Actor, rental_id: uuid.UUID) -> Rental:
 def rentals(request: HttpRequest) -> HttpResponse:
     """Everything this person has rented, newest first."""
     found = Rental.objects.of_renter(actor_of_request(request)).select_related("node", "version")
+    shown = list(found.order_by("-created_at")[:100])
+    facts = services.facts_of(shown)
     rows = [
-        {"rental": rental, "told": services.describe(rental), "cost": _cost(rental)}
-        for rental in found.order_by("-created_at")[:100]
+        {
+            "rental": rental,
+            "told": services.describe(rental, facts[rental.pk]),
+            "cost": money.decimal_string(facts[rental.pk].spent),
+        }
+        for rental in shown
     ]
     return render(request, "rentals/list.html", {"rentals": rows})
 
@@ -117,8 +119,8 @@ def quote_preflight(request: HttpRequest, quote_id: uuid.UUID) -> HttpResponse:
 def _instance(rental: Rental) -> dict[str, Any]:
     balance = billing.balance_of(owner_id=rental.renter_id)
     bill = billing.bill_of(subject_id=rental.pk)
-    told = services.describe(rental)
-    sent = services.sent_bytes(rental)
+    facts = services.facts_of([rental])[rental.pk]
+    told, sent = services.describe(rental, facts), facts.sent_bytes
     return {
         "rental": rental,
         "told": told,
@@ -128,7 +130,7 @@ def _instance(rental: Rental) -> dict[str, Any]:
         "cap": rental.spend_cap and money.decimal_string(rental.spend_cap),
         "burn": sum(line.rate for line in bill.lines if line.ended is None),
         "available": money.decimal_string(balance.available),
-        "actions": services.rental_actions(rental),
+        "actions": services.rental_actions(rental, facts),
         "logs": nodes.last_words(workload_id=rental.workload_id),
         "timeline": services.timeline(rental),
         "origin": settings.DC.public_url,

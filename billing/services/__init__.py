@@ -80,6 +80,7 @@ from billing.services.statements import (
     bill_of,
     earnings_of,
     statement_of,
+    totals_of,
     verify_ledger,
 )
 from billing.services.takebacks import collect_debts, disputed_earnings, owed_by
@@ -116,6 +117,7 @@ from billing.services.wallets import (
     balance_of,
     balances_of,
     deposit,
+    ends_of,
     place_hold,
     release_hold,
     used_up_at,
@@ -166,6 +168,7 @@ __all__ = [
     "due_rules",
     "earned_by_day",
     "earnings_of",
+    "ends_of",
     "explain_transfer",
     "fee_at",
     "fees_told",
@@ -232,6 +235,7 @@ __all__ = [
     "tell_of_return",
     "tell_of_top_up",
     "top_up_of",
+    "totals_of",
     "used_up_at",
     "verify_ledger",
     "warn_low_wallets",

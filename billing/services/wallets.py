@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from django.conf import settings
@@ -103,6 +104,15 @@ def balance_of(*, owner_id: uuid.UUID, currency: str | None = None) -> Balance:
         currency=wallet.currency,
         frozen=wallet.frozen,
     )
+
+
+def ends_of(*, owner_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, int | None]:
+    """Return the second (epoch) at which each of these people's money ends, None: it does not; one query."""
+    wallets = Account.objects.filter(
+        kind=AccountKind.WALLET.value, owner_id__in=owner_ids, currency=settings.CURRENCY
+    )
+    found = {wallet.owner_id: wallet.runs_out for wallet in wallets}
+    return {owner: found.get(owner) for owner in owner_ids}
 
 
 def balances_of(*, owner_id: uuid.UUID) -> list[Balance]:

@@ -37,10 +37,11 @@ from rentals.services.preflight import (
 from rentals.services.preflight.prediction import FORMULA
 from rentals.services.preflight.prediction import sentence as prediction_sentence
 from rentals.services.presenting import (
+    Facts,
     describe,
+    facts_of,
     price_sentence,
     rental_actions,
-    sent_bytes,
     ssh_command,
 )
 from rentals.services.prices import pending_price, review_price
@@ -85,6 +86,7 @@ from rentals.services.timeline import timeline
 __all__ = [
     "FORMULA",
     "Changes",
+    "Facts",
     "add_version",
     "answer_price",
     "archive_template",
@@ -98,6 +100,7 @@ __all__ = [
     "enforce_limits",
     "explain",
     "extend_rental",
+    "facts_of",
     "fail_rental",
     "forget_failed_starts",
     "forget_preflights",
@@ -131,7 +134,6 @@ __all__ = [
     "review_price",
     "search_for",
     "secrets_read",
-    "sent_bytes",
     "set_checkpoint",
     "set_limits",
     "set_public",

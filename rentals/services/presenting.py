@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import datetime as dt
+import uuid
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from billing import services as billing
 from core import clock, money
-from nodes.machine import NodeStatus
+from nodes.machine import NodeStatus, Wish
 from nodes.models import Workload
 from rentals.machine import Action, PriceState, State, actions
 from rentals.models import PriceChange, Rental
-from rentals.services.moving import MISSES_UNTIL_UNREACHABLE, is_ending
+from rentals.services.moving import MISSES_UNTIL_UNREACHABLE
 from rentals.services.planned import idle_until
 
 CENT = money.NANO // 100
@@ -43,8 +46,52 @@ class ActionOut:
         return f"{self.label}: {self.consequence[:1].lower()}{self.consequence[1:].rstrip('.')}"
 
 
-def describe(rental: Rental) -> Description:
+@dataclass(frozen=True)
+class Facts:
+    """What is told of a rental and stands elsewhere: its container, its bill, its renter's money, its next price.
+
+    `spent` in nano-units; `runs_out` in epoch seconds, None while the renter's money does not end.
+    """
+
+    observed: Mapping[str, Any]
+    ending: bool
+    spent: int
+    runs_out: int | None
+    pending: PriceChange | None
+
+    @property
+    def sent_bytes(self) -> int | None:
+        """Return how many bytes have left the container, as its agent counts them in steps of 64 MB.
+
+        None while its agent has not said anything yet.
+        """
+        return int(self.observed["sent_bytes"]) if "sent_bytes" in self.observed else None
+
+
+def facts_of(rentals: Sequence[Rental]) -> dict[uuid.UUID, Facts]:
+    """Return the facts of each rental, in as many queries for all of them as for one."""
+    pks = [rental.pk for rental in rentals]
+    workloads = Workload.objects.filter(pk__in=[rental.workload_id for rental in rentals])
+    seen = {pk: more for pk, *more in workloads.values_list("pk", "observed", "wish")}
+    totals = billing.totals_of(subject_ids=pks)
+    ends = billing.ends_of(owner_ids={rental.renter_id for rental in rentals})
+    waiting = PriceChange.objects.filter(rental__in=pks, closed_at=None)
+    pending = {change.rental_id: change for change in waiting}
+    return {
+        rental.pk: Facts(
+            seen[rental.workload_id][0],
+            seen[rental.workload_id][1] == Wish.ABSENT.value,
+            totals[rental.pk],
+            ends[rental.renter_id],
+            pending.get(rental.pk),
+        )
+        for rental in rentals
+    }
+
+
+def describe(rental: Rental, facts: Facts | None = None) -> Description:
     """Return the label and the sentence of a rental as it is now."""
+    facts = facts or facts_of([rental])[rental.pk]
     state = State(rental.state)
     if state in {State.REQUESTED, State.RESERVED}:
         return Description(
@@ -53,7 +100,7 @@ def describe(rental: Rental) -> Description:
             "waiting",
         )
     if state is State.PULLING:
-        return _pulling(rental)
+        return _pulling(facts)
     if state is State.STARTING:
         waited = int((clock.now() - rental.phase_since).total_seconds())
         return Description(
@@ -62,12 +109,12 @@ def describe(rental: Rental) -> Description:
             "waiting",
         )
     if state is State.RUNNING:
-        return _running(rental)
+        return _running(rental, facts)
     if state is State.STOPPING:
         return _stopping(rental)
     if state is State.STOPPED:
-        return _stopped(rental)
-    return _ended(rental)
+        return _stopped(rental, facts)
+    return _ended(rental, facts)
 
 
 def price_out(compute_rate: int, storage_rate: int) -> dict[str, str]:
@@ -119,9 +166,8 @@ def size_of(rental: Rental) -> str:
     return f"{rental.gpu_count} GPUs" if rental.gpu_count else "the whole machine"
 
 
-def _pulling(rental: Rental) -> Description:
-    observed = Workload.objects.values_list("observed", flat=True).get(pk=rental.workload_id)
-    pull = observed.get("pull") or {}
+def _pulling(facts: Facts) -> Description:
+    pull = facts.observed.get("pull") or {}
     current, total = pull.get("current"), pull.get("total")
     if current is None:
         return Description(
@@ -133,7 +179,7 @@ def _pulling(rental: Rental) -> Description:
     )
 
 
-def _running(rental: Rental) -> Description:
+def _running(rental: Rental, facts: Facts) -> Description:
     if rental.unreachable_since is not None:
         silent = int((clock.now() - rental.unreachable_since).total_seconds())
         return Description(
@@ -143,14 +189,14 @@ def _running(rental: Rental) -> Description:
             "failed",
         )
     hourly = (rental.compute_rate + rental.storage_rate) * money.SECONDS_PER_HOUR
-    spent = billing.bill_of(subject_id=rental.pk).total
     parts = [
         f"Usable since {_when(rental.running_since)}. ${money.human_string(hourly)} an hour",
-        f"${money.human_string(spent)} so far" if spent >= CENT else "under a cent so far",
+        f"${money.human_string(facts.spent)} so far"
+        if facts.spent >= CENT
+        else "under a cent so far",
     ]
-    runs_out = billing.balance_of(owner_id=rental.renter_id).runs_out
-    if runs_out is not None:
-        parts.append(f"{_span(runs_out - clock.epoch())} left on your balance")
+    if facts.runs_out is not None:
+        parts.append(f"{_span(facts.runs_out - clock.epoch())} left on your balance")
     warning = ""
     if rental.cap_warned_at is not None and rental.spend_cap is not None:
         cap = money.human_string(rental.spend_cap)
@@ -171,7 +217,7 @@ def _stopping(rental: Rental) -> Description:
     return Description("Stopping", "Letting your processes finish, up to 10 s.", "waiting")
 
 
-def _stopped(rental: Rental) -> Description:
+def _stopped(rental: Rental, facts: Facts) -> Description:
     why = "" if _by_renter(rental) else f"{(rental.end or {}).get('message', '')} "
     if rental.unreachable_since is not None:
         return Description(
@@ -182,9 +228,8 @@ def _stopped(rental: Rental) -> Description:
         )
     day = money.human_string(rental.storage_rate * money.SECONDS_PER_DAY)
     price = f"{why}{rental.disk_gb} GB for ${day} a day."
-    runs_out = billing.balance_of(owner_id=rental.renter_id).runs_out
-    if rental.storage_hold_id is None and runs_out is not None:
-        until = _when(clock.from_epoch(runs_out))
+    if rental.storage_hold_id is None and facts.runs_out is not None:
+        until = _when(clock.from_epoch(facts.runs_out))
         return Description(
             "Stopped, disk kept",
             f"{price} Disk kept until {until}; add money before that to keep it longer.",
@@ -202,7 +247,7 @@ def _by_renter(rental: Rental) -> bool:
     return (rental.end or {}).get("code") in {None, "stopped_by_renter"}
 
 
-def _ended(rental: Rental) -> Description:
+def _ended(rental: Rental, facts: Facts) -> Description:
     end = rental.end or {}
     code = end.get("code")
     if rental.running_since is None and code != "cancelled":
@@ -215,7 +260,7 @@ def _ended(rental: Rental) -> Description:
     }.get(str(end.get("party")), "Ended")
     if code in {"balance_used_up", "disk_unpaid"}:
         label = "Ended: balance used up"
-    final = money.human_string(billing.bill_of(subject_id=rental.pk).total)
+    final = money.human_string(facts.spent)
     sentence = f"{end.get('message', '')} Ended {_when(rental.ended_at)}. Final bill ${final}."
     return Description(label, sentence.strip(), "neutral" if label == "Ended" else "failed")
 
@@ -233,17 +278,9 @@ def _span(seconds: int) -> str:
     return f"{max(0, seconds) // 60} min"
 
 
-def sent_bytes(rental: Rental) -> int | None:
-    """Return how many bytes have left the container, as its agent counts them in steps of 64 MB.
-
-    None while its agent has not said anything yet.
-    """
-    seen = Workload.objects.values_list("observed", flat=True).get(pk=rental.workload_id)
-    return int(seen["sent_bytes"]) if "sent_bytes" in seen else None
-
-
-def rental_actions(rental: Rental) -> list[ActionOut]:
+def rental_actions(rental: Rental, facts: Facts | None = None) -> list[ActionOut]:
     """Return what the renter can do now, with the consequence of each."""
+    facts = facts or facts_of([rental])[rental.pk]
     day = money.human_string(rental.storage_rate * money.SECONDS_PER_DAY)
     hour = money.human_string(rental.compute_rate * money.SECONDS_PER_HOUR)
     never_ran = rental.running_since is None
@@ -274,7 +311,7 @@ def rental_actions(rental: Rental) -> list[ActionOut]:
             destroys=not never_ran,
         ),
     }
-    return [known[action] for action in actions(State(rental.state), ending=is_ending(rental))]
+    return [known[action] for action in actions(State(rental.state), ending=facts.ending)]
 
 
 def ssh_command(rental: Rental) -> str:
