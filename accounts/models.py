@@ -17,7 +17,20 @@ if TYPE_CHECKING:
     from accounts.actors import Actor
 
 
+class UserQuerySet(models.QuerySet["User"]):
+    def lock(self) -> Self:
+        """Lock people, so that what one of them may have only so many of is counted by one at a time."""
+        return self.select_for_update(no_key=True, of=("self",)).order_by("pk")
+
+
 class UserManager(BaseUserManager["User"]):
+    def get_queryset(self) -> UserQuerySet:
+        return UserQuerySet(self.model, using=self._db)
+
+    def lock(self) -> UserQuerySet:
+        """Return people to be locked, see `UserQuerySet.lock`."""
+        return self.get_queryset().lock()
+
     def create_user(self, email: str, password: str | None = None, **fields: Any) -> User:
         """Make a person; the e-mail address is their name to us."""
         user = self.model(email=self.normalize_email(email).lower(), **fields)

@@ -15,7 +15,7 @@ from django.db import IntegrityError, transaction
 from django.views.decorators.debug import sensitive_variables
 
 from accounts.actors import Actor
-from accounts.models import Secret
+from accounts.models import Secret, User
 from audit import services as audit
 from core import clock, secrets
 from core.errors import Conflict, Invalid, NotFound
@@ -61,6 +61,8 @@ def create_secret(
         )
     _check_value(value)
     _check_registry(registry_host, registry_user)
+    # One at a time, or two that count at once both fit.
+    User.objects.lock().get(pk=actor.user_id)
     if Secret.objects.visible_to(actor).count() >= MAX_SECRETS:
         raise Conflict("secret_limit", f"You have {MAX_SECRETS} secrets. Delete one first.")
     now = clock.now()

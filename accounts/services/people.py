@@ -91,6 +91,8 @@ def add_ssh_key(*, actor: Actor, name: str, public_key: str) -> SshKey:
     line = _one_public_key(public_key)
     blob = base64.b64decode(line.split()[1])
     digest = base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip("=")
+    # One at a time, or two that count at once both fit.
+    User.objects.lock().get(pk=actor.user_id)
     if SshKey.objects.visible_to(actor).count() >= MAX_SSH_KEYS:
         raise Conflict("ssh_key_limit", f"You have {MAX_SSH_KEYS} keys. Remove one first.")
     try:
@@ -190,6 +192,8 @@ def create_api_key(
     beyond = [scope for scope in wanted if not actor.may(scope)]
     if beyond:
         raise Invalid("scope_unknown", f"This account has no permission {beyond[0]}.")
+    # One at a time, or two that count at once both fit.
+    User.objects.lock().get(pk=actor.user_id)
     if ApiKey.objects.visible_to(actor).filter(revoked_at=None).count() >= MAX_API_KEYS:
         raise Conflict("api_key_limit", f"You have {MAX_API_KEYS} keys. Revoke one first.")
     prefix = secrets.token_hex(5)

@@ -11,6 +11,7 @@ from django.db.models import Q, QuerySet
 from django.utils.text import slugify
 
 from accounts.actors import Actor
+from accounts.models import User
 from audit import services as audit
 from core import clock
 from core.errors import Conflict, Forbidden, Invalid, NotFound
@@ -133,6 +134,7 @@ def create_template(*, actor: Actor, document: Document) -> Template:
     Raises Conflict `template_slug_taken`, `template_limit`; Invalid `template_image_host`.
     """
     actor.require("template:manage")
+    User.objects.lock().get(pk=actor.user_id)
     owned = Template.objects.filter(owner_id=actor.user_id, archived_at=None)
     if owned.count() >= MAX_TEMPLATES:
         raise Conflict("template_limit", f"You have {MAX_TEMPLATES} templates. Archive one first.")
