@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ from rest_framework.parsers import JSONParser
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.throttling import AnonRateThrottle, UserRateThrottle
 from rest_framework.views import exception_handler as drf_exception_handler
 
 from core.errors import DomainError, Invalid, TooLarge, away, unstorable
@@ -82,6 +84,36 @@ class ShallowJSONParser(JSONParser):
             return super().parse(stream, media_type, parser_context)
         except RecursionError as error:
             raise drf.ParseError("This JSON is nested too deeply.") from error
+
+
+def network_of(address: str) -> str:
+    """Return whom a limit counts: an IPv4 address, or the /64 of an IPv6 one, as one household has that many.
+
+    IPv4 inside IPv6 is IPv4; what is no address stays as it is.
+    """
+    try:
+        found = ipaddress.ip_address(address.strip())
+    except ValueError:
+        return address
+    if isinstance(found, ipaddress.IPv4Address):
+        return str(found)
+    if found.ipv4_mapped is not None:
+        return str(found.ipv4_mapped)
+    return str(ipaddress.ip_network((int(found) >> 64 << 64, 64)))
+
+
+class AnonThrottle(AnonRateThrottle):
+    """The library's limit of those who have not signed in, by network."""
+
+    def get_ident(self, request: Request) -> str:
+        return network_of(super().get_ident(request) or "")
+
+
+class UserThrottle(UserRateThrottle):
+    """The library's limit of a person; of who has not signed in, by network."""
+
+    def get_ident(self, request: Request) -> str:
+        return network_of(super().get_ident(request) or "")
 
 
 def wants_csv(request: Request) -> bool:

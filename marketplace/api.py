@@ -19,11 +19,10 @@ from rest_framework.permissions import AllowAny
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.throttling import AnonRateThrottle
 from rest_framework.views import APIView
 
 from core import clock
-from core.api import envelope
+from core.api import AnonThrottle, envelope
 from core.errors import Invalid, NotFound
 from marketplace.history import MOST_DAYS, USUAL_DAYS, cursor_of, place_of, price_out
 from nodes import queries
@@ -74,8 +73,8 @@ class HealthView(APIView):
         return Response({"live": True, "ready": True})
 
 
-class NearThrottle(AnonRateThrottle):
-    """The limit of one address, counted by this process: asking Redis would cost more than a search does."""
+class NearThrottle(AnonThrottle):
+    """The limit of one network, counted by this process: asking Redis would cost more than a search does."""
 
     # What the library reads from the rate: how many in how many seconds.
     num_requests: int
@@ -88,8 +87,8 @@ class NearThrottle(AnonRateThrottle):
         if now != window or len(counts) > MOST_ADDRESSES:
             counts = {}
             NearThrottle.counted = (now, counts)
-        address = self.get_ident(request)
-        counts[address] = asked = counts.get(address, 0) + 1
+        network = self.get_ident(request)
+        counts[network] = asked = counts.get(network, 0) + 1
         return asked <= self.num_requests
 
     def wait(self) -> float:

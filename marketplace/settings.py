@@ -173,8 +173,8 @@ REST_FRAMEWORK = {
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "core.api.handle_exception",
     "DEFAULT_THROTTLE_CLASSES": [
-        "rest_framework.throttling.AnonRateThrottle",
-        "rest_framework.throttling.UserRateThrottle",
+        "core.api.AnonThrottle",
+        "core.api.UserThrottle",
     ],
     # The seeds ask for 100 a minute; the pages of one person poll nothing, so people never meet it.
     "DEFAULT_THROTTLE_RATES": (

@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from rest_framework.test import APIClient
+from rest_framework.test import APIClient, APIRequestFactory
+from rest_framework.views import APIView
 
+from core.api import AnonThrottle, UserThrottle, network_of
+from marketplace.api import NearThrottle
 from nodes.market import Offer
 from nodes.search import board
 from nodes.search.fields import FIELDS
@@ -221,3 +224,33 @@ def test_the_cards_and_the_disk_are_named_too_when_they_are_in_the_way() -> None
     # Less disk costs less, too.
     assert data(disk_gb=101)["without"] == [{"name": "disk_gb", "total": 1}]
     assert data(gpus=4, disk_gb=101)["without"] == []
+
+
+def test_one_network_has_one_limit_of_searches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(NearThrottle, "counted", (0, {}))
+    # Every moment is in one window.
+    monkeypatch.setattr(NearThrottle, "timer", staticmethod(lambda: 1_000_000.0))
+    throttle = NearThrottle()
+    throttle.num_requests, throttle.duration = 100, 60
+    view, factory = APIView(), APIRequestFactory()
+
+    def allowed(network: str) -> int:
+        asked = (factory.get("/", REMOTE_ADDR=f"{network}::{i:x}") for i in range(150))
+        return sum(throttle.allow_request(view.initialize_request(each), view) for each in asked)
+
+    assert (allowed("2001:470:1:2"), allowed("2001:470:1:3")) == (100, 100)
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("203.0.113.7", "203.0.113.7"),
+        ("2001:470:1:2:3:4:5:6", "2001:470:1:2::/64"),
+        ("::ffff:203.0.113.7", "203.0.113.7"),
+        ("unix:", "unix:"),
+    ],
+)
+def test_a_limit_counts_networks(address: str, network: str) -> None:
+    assert network_of(address) == network
+    request = APIView().initialize_request(APIRequestFactory().get("/", REMOTE_ADDR=address))
+    assert AnonThrottle().get_ident(request) == UserThrottle().get_ident(request) == network
