@@ -26,6 +26,10 @@ from nodes.search.query import Query
 
 CHUNK = 5000
 MOST_ANSWERS = 1000
+# Answers that are kept are forgotten when they are so many bytes: those of one page are up to 400 kB.
+MOST_BYTES = 64 * 2**20
+# About what one value of a facet takes as an object.
+FACET_BYTES = 400
 # While one thread looks, the others go on with what they have, for so long.
 PATIENCE_SECONDS = 5.0
 # Words of rows that have changed since are dropped by reading everything again, when they are so many.
@@ -41,6 +45,19 @@ NEXT = Func(
 
 
 @dataclass
+class Answers:
+    """The answers that were given from one version of the snapshot, and about how many bytes they hold."""
+
+    version: int = 0
+    given: dict[Query, Answer] = field(default_factory=dict)
+    held: int = 0
+
+    @property
+    def full(self) -> bool:
+        return len(self.given) > MOST_ANSWERS or self.held > MOST_BYTES
+
+
+@dataclass
 class Answer:
     """What fits a question, how much of everything, and the rows of one page as everybody may see them.
 
@@ -53,10 +70,11 @@ class Answer:
     without: list[dict[str, Any]]
     _of: tuple[Snapshot, Query, list[int]]
     _kept: rows.Kept
+    _among: Answers
 
-    @cached_property
+    @property
     def rows(self) -> list[dict[str, Any]]:
-        """The rows of the page."""
+        """The rows of the page, made anew each time: as objects they are too large to keep."""
         return rows.rows_out(*self._of)
 
     @cached_property
@@ -65,7 +83,9 @@ class Answer:
         names = ("next", "total", "facets", "without")
         body = {name: getattr(self, name) for name in names}
         page = rows.rows_json(*self._of, self._kept)
-        return msgspec.json.encode({"rows": msgspec.Raw(page), **body})
+        made = msgspec.json.encode({"rows": msgspec.Raw(page), **body})
+        self._among.held += len(made)
+        return made
 
 
 @dataclass
@@ -78,7 +98,7 @@ class Board:
     _lock: threading.Lock = field(default_factory=threading.Lock)
     # Of one version of the snapshot.
     _kept: rows.Kept = field(default_factory=dict)
-    _answers: tuple[int, dict[Query, Answer]] = field(default_factory=lambda: (0, {}))
+    _answers: Answers = field(default_factory=Answers)
 
     def look(self) -> Snapshot:
         """Return a snapshot that is fresh enough; whoever finds it too old reads what has changed."""
@@ -97,13 +117,12 @@ class Board:
     def answer(self, query: Query) -> Answer:
         """Return the answer to a question, which others may have asked since something changed."""
         snapshot = self.look()
-        version, answers = self._answers
-        if version != snapshot.version or len(answers) > MOST_ANSWERS:
-            answers = {}
-            self._answers = (snapshot.version, answers)
-        answer = answers.get(query)
+        answers = self._answers
+        if answers.version != snapshot.version or answers.full:
+            answers = self._answers = Answers(snapshot.version)
+        answer = answers.given.get(query)
         if answer is None:
-            answer = answers[query] = _answer(snapshot, query, self._kept)
+            answer = answers.given[query] = _answer(snapshot, query, self._kept, answers)
         return answer
 
     def _read(self) -> None:
@@ -148,7 +167,7 @@ def forget() -> None:
     _board = Board()
 
 
-def _answer(snapshot: Snapshot, query: Query, kept: rows.Kept) -> Answer:
+def _answer(snapshot: Snapshot, query: Query, kept: rows.Kept, among: Answers) -> Answer:
     found = find(snapshot, query)
     facets = {
         name: [{"value": word or None, "count": count} for word, count in words]
@@ -158,4 +177,5 @@ def _answer(snapshot: Snapshot, query: Query, kept: rows.Kept) -> Answer:
     nothing = [] if found.total else count_without(snapshot, query)
     without = [{"name": name, "total": total} for name, total in nothing]
     of = (snapshot, query, found.rows)
-    return Answer(cursor, found.total, facets, without, of, kept)
+    among.held += FACET_BYTES * sum(map(len, facets.values()))
+    return Answer(cursor, found.total, facets, without, of, kept, among)

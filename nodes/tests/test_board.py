@@ -239,5 +239,22 @@ def test_words_that_no_row_has_any_more_are_dropped_when_they_are_many(
     )
 
 
+@pytest.mark.django_db
+def test_answers_are_forgotten_when_they_are_too_many_bytes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    market(12)
+    first, *others = [parse({"hours": [str(hours)]}.items()) for hours in range(1, 7)]
+    kept = board.search(first)
+    assert len(kept.json) > 100
+    assert board.search(first) is kept
+    monkeypatch.setattr(board, "MOST_BYTES", 4 * len(kept.json))
+    for each in others:
+        assert board.search(each).json
+    again = board.search(first)
+    assert again is not kept
+    assert again.json == kept.json
+
+
 def test_an_empty_market_has_an_empty_answer() -> None:
     assert Snapshot().applied([]).size == 0
