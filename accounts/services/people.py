@@ -192,10 +192,7 @@ def create_api_key(
     beyond = [scope for scope in wanted if not actor.may(scope)]
     if beyond:
         raise Invalid("scope_unknown", f"This account has no permission {beyond[0]}.")
-    # One at a time, or two that count at once both fit.
-    User.objects.lock().get(pk=actor.user_id)
-    if ApiKey.objects.visible_to(actor).filter(revoked_at=None).count() >= MAX_API_KEYS:
-        raise Conflict("api_key_limit", f"You have {MAX_API_KEYS} keys. Revoke one first.")
+    _require_room_for_an_api_key(actor)
     prefix = secrets.token_hex(5)
     plain = f"dck_{prefix}_{secrets.token_urlsafe(32)}"
     key = ApiKey.objects.create(
@@ -225,6 +222,13 @@ def create_api_key(
         },
     )
     return key, plain
+
+
+def _require_room_for_an_api_key(actor: Actor) -> None:
+    # One at a time, or two that count at once both fit.
+    User.objects.lock().get(pk=actor.user_id)
+    if ApiKey.objects.visible_to(actor).filter(revoked_at=None).count() >= MAX_API_KEYS:
+        raise Conflict("api_key_limit", f"You have {MAX_API_KEYS} keys. Revoke one first.")
 
 
 @transaction.atomic
