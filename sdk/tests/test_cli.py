@@ -89,8 +89,11 @@ def test_a_word_that_is_no_filter_is_refused_before_anything_is_asked(key: str) 
 
 
 def test_alice_checks_rents_looks_and_ends(offer: Offer, key: str) -> None:
-    quote = told("check", str(offer.pk), "--gpus", "1", "--disk-gb", "20")["quote"]
-    assert (quote["gpu_count"], quote["disk_gb"]) == (1, 20)
+    # Nobody serves the image here, and scripts see it.
+    looked = typed("check", str(offer.pk), "--gpus", "1", "--disk-gb", "20", "--json")
+    seen = json.loads(looked.stdout)
+    assert (looked.exit_code, seen["preflight"]["verdict"]) == (1, "fail")
+    assert (seen["quote"]["gpu_count"], seen["quote"]["disk_gb"]) == (1, 20)
     asked = typed("rent", str(offer.pk), "--gpus", "1", "--no-wait", answers="n\n")
     assert asked.exit_code == 1
     assert not Rental.objects.exists()
