@@ -39,6 +39,7 @@ NO_PAGES = {
         "api_key_revoke", "cancel_payout", "machine_drain", "node_key_revoke", "notice", "notices_read",
         "quote_preflight", "rental_action", "rental_checkpoint", "rental_extend", "rental_keys", "rental_limits",
         "rental_price", "secret_delete", "secret_rotate", "ssh_key_remove", "template_action",
+        "top_up",
     ),
     "a part of a page that has a row": ("fleet_fragment", "notices_bell", "rental_fragment"),
     "a file, or for programs": ("api_docs", "health", "invoice_pdf", "schema", "template_file", "webhook"),
