@@ -20,6 +20,9 @@ from tests.stacks import Platform, wait_for
 
 WIDTHS = (1280, 375)
 SCHEMES = ("light", "dark")
+# A colour that axe reads half-way through a fade is nobody's colour.
+STILL = """!document.querySelector('.htmx-request')
+    && !document.getAnimations().some(each => each instanceof CSSTransition)"""
 # Who looks at which pages; of the arguments, `Things` knows the values.
 PAGES: dict[str, tuple[str, ...]] = {
     "": (
@@ -151,7 +154,8 @@ def test_pages_are_usable_by_everybody(
 
 
 def violations(page: Page) -> list[str]:
-    """Return what axe finds, and what is too wide."""
+    """Return what axe finds, and what is too wide, once nothing on the page fades in or out."""
+    page.wait_for_function(STILL)
     found: list[str] = page.evaluate(
         "axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa', 'wcag22aa']})"
         ".then(r => r.violations.map(v => `${v.id}: ${v.nodes.map(n => n.html).join(' | ')}`))"
