@@ -22,6 +22,7 @@ class _Kept(msgspec.Struct):
 
     stopped: list[str] = []
     failed: dict[str, tuple[int, str, str]] = {}
+    started: dict[str, int] = {}
     restarts: dict[str, int] = {}
     checkpoints: dict[str, int] = {}
     sent: dict[str, tuple[int, int]] = {}
@@ -64,6 +65,16 @@ class Journal:
     def is_stopped(self, workload_id: str) -> bool:
         """Whether we stopped this container."""
         return workload_id in self._data["stopped"]
+
+    def note_there(self, workload_id: str, generation: int) -> None:
+        """Remember that this incarnation has a container that was started: should it be gone, it was lost."""
+        if self._data["started"].get(workload_id) != generation:
+            self._data["started"][workload_id] = generation
+            self._write()
+
+    def was_there(self, workload_id: str, generation: int) -> bool:
+        """Whether this incarnation has had a container that was started."""
+        return bool(self._data["started"].get(workload_id) == generation)
 
     def note_start(self, workload_id: str, restarts: int) -> None:
         """The container was started after this many restarts had been wished."""
@@ -114,7 +125,7 @@ class Journal:
     def forget(self, workload_id: str) -> None:
         """Nothing of this workload is left."""
         self._data["failed"].pop(workload_id, None)
-        for kept in ("restarts", "checkpoints", "sent"):
+        for kept in ("restarts", "checkpoints", "sent", "started"):
             self._data[kept].pop(workload_id, None)
         self.forget_stop(workload_id)
         self._write()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 
 class Wish(StrEnum):
@@ -41,7 +42,8 @@ class Facts:
 
     `stopped_by_us` tells a container that we stopped from one that ended by itself; `failed` says that
     this incarnation has failed already and is not tried again; `leftovers` are networks and key files;
-    `restart_due` tells that it should be stopped and started once.
+    `restart_due` tells that it should be stopped and started once; `was_there` that this incarnation has
+    had a container that was started, so that there was a disk with something on it.
     """
 
     container: Container
@@ -51,6 +53,7 @@ class Facts:
     failed: bool
     leftovers: bool
     restart_due: bool = False
+    was_there: bool = False
 
 
 def plan(wish: Wish, facts: Facts) -> Action:
@@ -70,7 +73,8 @@ def _towards_running(facts: Facts) -> Action:
     if facts.failed:
         return Action.NOTHING
     if facts.container is Container.NONE:
-        return Action.CREATE
+        # A fresh one has an empty disk: whoever rents this must be told, not given it in silence.
+        return Action.FAIL if facts.was_there else Action.CREATE
     if facts.container is Container.CREATED:
         return Action.START
     if facts.container is Container.EXITED:
@@ -79,3 +83,13 @@ def _towards_running(facts: Facts) -> Action:
         # Stopped by us, it is started again by the next step.
         return Action.STOP
     return Action.NOTHING if facts.tunnels_open else Action.OPEN_TUNNELS
+
+
+def why_it_failed(container: Container, state: dict[str, Any]) -> tuple[str, str]:
+    """Return a code and words for a container that does not run and that nobody stopped."""
+    if container is Container.NONE:
+        return "host_removed", "The container was removed from this machine, with its disk."
+    if state.get("OOMKilled"):
+        return "oom_killed", "The container used more memory than it has."
+    exit_code = int(state.get("ExitCode", -1))
+    return "container_exited", f"The container ended by itself (exit {exit_code})."

@@ -23,7 +23,7 @@ from hostagent.identity import rewrite, write_private
 from hostagent.images import Images
 from hostagent.inside import Inside
 from hostagent.journal import Journal
-from hostagent.planner import Action, Container, Facts, Wish, plan
+from hostagent.planner import Action, Container, Facts, Wish, plan, why_it_failed
 from hostagent.protocol import (
     ContainerSpec,
     DesiredWorkload,
@@ -155,11 +155,15 @@ class Workload:
                 return TICK_SECONDS
             log.info("%s: %s", self.name, action.value)
             if action is Action.FAIL:
-                logs = await asyncio.to_thread(self.site.engine.log_tail, self.name)
-                self._fail_by_exit(state, logs)
+                await self._fail_for(facts.container, state)
                 return TICK_SECONDS
             if not await self._do(action):
                 return self._repost_pause()
+
+    async def _fail_for(self, container: Container, state: dict[str, Any]) -> None:
+        gone = container is Container.NONE
+        logs = "" if gone else await asyncio.to_thread(self.site.engine.log_tail, self.name)
+        self._fail(*why_it_failed(container, state), logs)
 
     async def read_load(self) -> None:
         """Look at how busy a running container is."""
@@ -169,6 +173,8 @@ class Workload:
     async def _look(self) -> tuple[Facts, dict[str, Any]]:
         engine = self.site.engine
         container, state = await asyncio.to_thread(engine.state, self.name)
+        if container in {Container.RUNNING, Container.EXITED}:
+            self.site.journal.note_there(self.id, self.generation)
         wanted = await self._proxies_wanted()
         is_open = False
         if self.wish is Wish.RUNNING and container is Container.RUNNING:
@@ -184,6 +190,7 @@ class Workload:
             failed=self.site.journal.failure(self.id, self.generation) is not None,
             leftovers=leftovers,
             restart_due=self._restarts_wished > self.site.journal.restarts(self.id),
+            was_there=self.site.journal.was_there(self.id, self.generation),
         )
         return facts, state
 
@@ -353,6 +360,7 @@ class Workload:
         self._address = ""
 
     def _report_rest(self, facts: Facts) -> None:
+        lost = facts.container is Container.NONE and facts.was_there
         if self.wish is Wish.RUNNING:
             failure = self.site.journal.failure(self.id, self.generation)
             if failure is not None:
@@ -360,8 +368,8 @@ class Workload:
                 self._say(WorkloadState.FAILED, code=code, message=message)
             else:
                 self._say(WorkloadState.RUNNING)
-        elif self.wish is Wish.STOPPED and facts.container is not Container.NONE:
-            # One that ended by itself counts as stopped from now on: it may be started again.
+        elif self.wish is Wish.STOPPED and not lost:
+            # One that ended by itself or was never made counts as stopped: it may be started again.
             self.site.journal.note_stop(self.id)
             self._say(WorkloadState.STOPPED)
         else:
@@ -373,14 +381,6 @@ class Workload:
             self._say(WorkloadState.FAILED, code=code, message=message, logs=logs)
         else:
             log.error("%s: %s: %s", self.name, code, message)
-
-    def _fail_by_exit(self, state: dict[str, Any], logs: str) -> None:
-        exit_code = int(state.get("ExitCode", -1))
-        if state.get("OOMKilled"):
-            code, message = "oom_killed", "The container used more memory than it has."
-        else:
-            code, message = "container_exited", f"The container ended by itself (exit {exit_code})."
-        self._fail(code, message, logs)
 
     def _say(self, state: WorkloadState, *, logs: str = "", **more: Any) -> None:
         seen = WorkloadReport(

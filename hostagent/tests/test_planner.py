@@ -7,7 +7,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hostagent.planner import Action, Container, Facts, Wish, plan
+from hostagent.planner import Action, Container, Facts, Wish, plan, why_it_failed
 
 any_facts = st.builds(
     Facts,
@@ -18,6 +18,7 @@ any_facts = st.builds(
     failed=st.booleans(),
     leftovers=st.booleans(),
     restart_due=st.booleans(),
+    was_there=st.booleans(),
 )
 
 
@@ -67,3 +68,13 @@ def test_a_container_that_ended_by_itself_is_a_failure_and_one_that_we_stopped_i
     assert plan(Wish.RUNNING, ended) is Action.FAIL
     assert plan(Wish.RUNNING, replace(ended, stopped_by_us=True)) is Action.START
     assert plan(Wish.RUNNING, replace(ended, failed=True)) is Action.NOTHING
+
+
+def test_a_container_that_is_gone_with_its_disk_is_a_failure_and_is_not_made_again() -> None:
+    gone = Facts(Container.NONE, False, False, False, False, False, was_there=True)
+    assert plan(Wish.RUNNING, gone) is Action.FAIL
+    assert plan(Wish.RUNNING, replace(gone, failed=True)) is Action.NOTHING
+    assert plan(Wish.RUNNING, replace(gone, was_there=False)) is Action.CREATE
+    assert why_it_failed(Container.NONE, {})[0] == "host_removed"
+    assert why_it_failed(Container.EXITED, {"OOMKilled": True})[0] == "oom_killed"
+    assert why_it_failed(Container.EXITED, {"ExitCode": 3})[0] == "container_exited"

@@ -106,6 +106,38 @@ async def test_a_full_disk_does_not_keep_a_container_from_being_stopped(
     assert there.journal.is_stopped(ID)
 
 
+async def test_a_container_that_somebody_removed_is_told_and_not_replaced_by_an_empty_one(
+    dockerd: Border, tmp_path: Path
+) -> None:
+    running(dockerd, tmp_path)
+    reports: list[WorkloadReport] = []
+    there = site(tmp_path, dockerd, reports)
+    spec = msgspec.structs.replace(SPEC, proxy_port_mapping={})
+    workload = Workload(there, wish("running", spec))
+    await reported(workload, reports, WorkloadState.RUNNING)
+    del dockerd.answers[f"GET /containers/{NAME}/json"]
+    seen = await reported(workload, reports, WorkloadState.FAILED)
+    assert seen.code == "host_removed"
+    assert "POST /containers/create" not in dockerd.calls()
+    # Another agent on the same disk says the same of one that should stand still.
+    await reported(
+        Workload(site(tmp_path, dockerd, reports), wish("stopped", spec)),
+        reports,
+        WorkloadState.ABSENT,
+    )
+
+
+async def test_a_container_that_was_never_made_stands_still_and_nothing_is_lost(
+    dockerd: Border, tmp_path: Path
+) -> None:
+    stopping(dockerd, tmp_path)
+    del dockerd.answers[f"GET /containers/{NAME}/json"]
+    reports: list[WorkloadReport] = []
+    await reported(
+        Workload(site(tmp_path, dockerd, reports), wish("stopped")), reports, WorkloadState.STOPPED
+    )
+
+
 async def test_an_answer_that_nobody_thought_of_does_not_end_the_following_of_a_wish(
     dockerd: Border, tmp_path: Path
 ) -> None:

@@ -30,6 +30,9 @@ class Box:
     generation: int = 1
     restarts: int = 0
     idle: bool = False
+    # Whether there has been a disk, and why what has failed did.
+    made: bool = False
+    code: str = "container_exited"
 
     def step(self, workload: Workload) -> None:
         """Do the next thing that the agent would do for what is wished."""
@@ -37,15 +40,22 @@ class Box:
         if workload.wish == Wish.ABSENT:
             self.state, self.generation = "absent", workload.generation
         elif workload.wish == Wish.STOPPED:
-            self.state = "absent" if self.state in {"", "pulling", "absent"} else "stopped"
-            self.generation = workload.generation
+            self._stop(workload.generation)
         elif self.generation < workload.generation:
             self.state, self.generation, self.restarts = "", workload.generation, restarts
-        elif self.restarts < restarts:
-            self.restarts = restarts
-            self.state = "starting" if self.state != "absent" else "absent"
+            self.made = False
+        elif self.restarts < restarts and self.state not in {"absent", "failed"}:
+            self.restarts, self.state = restarts, "starting"
         else:
             self.state = str(NEXT.get(self.state, self.state))
+        self.made = self.made or self.state == "running"
+
+    def _stop(self, generation: int) -> None:
+        if generation > self.generation:
+            self.generation, self.made = generation, False
+        removed = self.state == "failed" and self.code == "host_removed"
+        lost = self.made and (self.state == "absent" or removed)
+        self.state = "absent" if lost else "stopped"
 
 
 @dataclass
@@ -101,8 +111,8 @@ class Machine:
                         state=WorkloadState(box.state),
                         restarts=box.restarts,
                         idle=box.idle and box.state == "running",
-                        code="container_exited" if failed else "",
-                        message="Exit 1." if failed else "",
+                        code=box.code if failed else "",
+                        message="It is over." if failed else "",
                     )
                 )
         return found

@@ -111,15 +111,18 @@ class RentalLives(MoneyRules):
                 if then:
                     self._work(None)
 
-    @rule(which=some, state=st.sampled_from(["failed", "absent"]))
-    def container_dies(self, which: int, state: str) -> None:
+    @rule(which=some, how=st.sampled_from(["container_exited", "host_removed", "absent"]))
+    def container_dies(self, which: int, how: str) -> None:
+        """It ends by itself or somebody removes it; an agent that does not know what was there says absent."""
         rental = self._rental(which)
         if rental is None:
             return
         machine = self.machine_of[rental.pk]
         box = machine.boxes.get(str(rental.workload_id))
         if box is not None and box.state in {"starting", "running", "stopped"}:
-            box.state = state
+            # What stands still does not fail.
+            gone = how == "absent" or box.state == "stopped"
+            box.state, box.code = ("absent", "") if gone else ("failed", how)
             machine.tell()
 
     @rule(which=some, idle=st.booleans())
