@@ -252,6 +252,18 @@ def test_a_container_that_ends_by_itself_can_be_started_again_with_its_disk(site
     end(site, rental_id)
 
 
+def test_a_container_that_somebody_removes_ends_the_rental_and_is_not_replaced(
+    site: Platform,
+) -> None:
+    rental_id = site.rent()
+    site.wait_state(rental_id, "running")
+    engine = docker.DockerClient(base_url=site.stack.facts.docker_host)
+    [container] = engine.containers.list(filters={"label": f"dc.rental={rental_id}"})
+    container.remove(force=True)
+    ended = site.wait_state(rental_id, "ended")
+    assert (ended["end"]["code"], ended["end"]["party"]) == ("host_removed", "host")
+
+
 def test_a_restart_keeps_the_container_and_recreate_makes_a_fresh_one(site: Platform) -> None:
     rental_id = site.rent()
     rental = site.wait_state(rental_id, "running")
