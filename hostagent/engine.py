@@ -29,6 +29,7 @@ from hostagent.netpol import BRIDGE_PREFIX
 from hostagent.planner import Container
 from hostagent.protocol import MAX_LOG_CHARS, ContainerSpec, PullRecord, RegistryLogin
 from hostagent.pulling import DOWNLOADING, count, said
+from hostagent.refusals import refused
 from hostagent.spec import MachineLimits, Place, container_config
 
 OUR_NAME = re.compile(r"/dc-[0-9a-f-]{36}-g[1-9][0-9]{0,8}")
@@ -62,7 +63,7 @@ def _calls(function: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return function(*args, **kwargs)
         except APIError as error:
-            raise EngineError("container_start_failed", _explain(error)) from error
+            raise EngineError(*refused(_explain(error))) from error
         except (DockerException, RequestException) as error:
             raise EngineAway(str(error)) from error
 

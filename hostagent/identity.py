@@ -44,7 +44,13 @@ def write_private(path: Path, data: bytes) -> None:
 
 
 def rewrite(path: Path, data: bytes) -> None:
-    """Change a file's content in place: whoever has it mounted keeps seeing this very file."""
+    """Change a file's content in place: whoever has it mounted keeps seeing this very file.
+
+    One that is gone is made again: an engine would mount an empty folder in its stead.
+    """
+    if not path.exists():
+        write_private(path, data)
+        return
     with path.open("r+b") as file:
         file.write(data)
         file.truncate()

@@ -36,6 +36,13 @@ class Action(StrEnum):
     NOTHING = "nothing"
 
 
+# What a shell, and the engine's own first program, mean by these.
+_EXITS = {
+    126: ": usually its command may not be executed, or is made for another kind of processor",
+    127: ": usually its command is not in the image",
+}
+
+
 @dataclass(frozen=True)
 class Facts:
     """What is true of one workload on this machine.
@@ -92,4 +99,5 @@ def why_it_failed(container: Container, state: dict[str, Any]) -> tuple[str, str
     if state.get("OOMKilled"):
         return "oom_killed", "The container used more memory than it has."
     exit_code = int(state.get("ExitCode", -1))
-    return "container_exited", f"The container ended by itself (exit {exit_code})."
+    why = _EXITS.get(exit_code, "")
+    return "container_exited", f"The container ended by itself (exit {exit_code}{why})."

@@ -145,7 +145,8 @@ class Workload:
         """Do what the plan says until it says nothing; return how long to rest."""
         while True:
             facts, state = await self._look()
-            await asyncio.to_thread(self._hand_over_keys)
+            if facts.container is not Container.NONE:
+                await asyncio.to_thread(self._hand_over_keys)
             if self.spec and facts.container is Container.RUNNING:
                 self.inside.save_if_due(self.name, self.spec)
                 await asyncio.to_thread(self.handover.feed, self.spec)
@@ -274,9 +275,9 @@ class Workload:
 
     def _hand_over_keys(self) -> None:
         """Give a container that is there the keys that are wished now; sshd reads them at each log-in."""
-        if self.spec is None or self.wish is not Wish.RUNNING or not self.keys_file.exists():
+        if self.spec is None or self.wish is not Wish.RUNNING:
             return
-        if self.keys_file.read_bytes() != self._keys:
+        if not self.keys_file.exists() or self.keys_file.read_bytes() != self._keys:
             log.info("%s: other SSH keys", self.name)
             rewrite(self.keys_file, self._keys)
 

@@ -122,10 +122,25 @@ _REASONS = (
         "Use less, or rent a machine with more.",
     ),
     Reason(
+        "image_cannot_start",
+        "renter",
+        _IF_RAN,
+        "The container cannot start as its image, its command or what is on its disk wants it: there is no such "
+        "user or working folder, or the command cannot be executed.",
+        "Mend the image or its command; the end's message says what the engine missed.",
+    ),
+    Reason(
         "container_start_failed",
         "host",
         _IF_RAN,
         "The machine's engine refused to make or start the container.",
+        "Rent another machine.",
+    ),
+    Reason(
+        "hardware_failed",
+        "host",
+        _IF_RAN,
+        "The machine could not give the container its GPUs.",
         "Rent another machine.",
     ),
     Reason(

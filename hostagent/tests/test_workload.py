@@ -127,6 +127,18 @@ async def test_a_container_that_somebody_removed_is_told_and_not_replaced_by_an_
     )
 
 
+async def test_keys_that_are_gone_from_this_machine_are_there_again_before_a_start(
+    dockerd: Border, tmp_path: Path
+) -> None:
+    running(dockerd, tmp_path)
+    reports: list[WorkloadReport] = []
+    spec = msgspec.structs.replace(SPEC, proxy_port_mapping={})
+    workload = Workload(site(tmp_path, dockerd, reports), wish("running", spec))
+    await reported(workload, reports, WorkloadState.RUNNING)
+    assert workload.keys_file.read_text().splitlines() == spec.ssh_keys
+    assert workload.keys_file.stat().st_mode & 0o777 == 0o600
+
+
 async def test_a_container_that_was_never_made_stands_still_and_nothing_is_lost(
     dockerd: Border, tmp_path: Path
 ) -> None:

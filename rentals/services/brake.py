@@ -18,7 +18,9 @@ from rentals.models import FailedStart, Rental
 WINDOW = dt.timedelta(hours=1)
 DAY = dt.timedelta(days=1)
 # What a renter's own image or command does; a host's or the platform's failures never count.
-COUNTED = frozenset({"ssh_silent", "container_exited", "oom_killed", "cancelled_late"})
+COUNTED = frozenset(
+    {"ssh_silent", "container_exited", "oom_killed", "image_cannot_start", "cancelled_late"}
+)
 # Nobody can tell whose doing a slow or failing download is: only the time that it takes of a machine counts.
 HELD = frozenset(
     {

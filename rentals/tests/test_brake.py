@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from billing import services as billing
+from billing.models import Refund
 from core import clock
 from core.errors import Conflict, RateLimited
 from hostagent.protocol import WorkloadState
@@ -141,6 +142,28 @@ def test_failures_of_machines_do_not_count(scene: Scene) -> None:
         scene.says(WorkloadState.STOPPED)
     assert FailedStart.objects.count() == 0
     start(scene)
+
+
+@pytest.mark.parametrize(
+    ("code", "party", "counted"),
+    [("image_cannot_start", "renter", 1), ("hardware_failed", "host", 0)],
+)
+def test_a_refused_start_names_whose_doing_it_is_and_pays_nobody(
+    scene: Scene, code: str, party: str, counted: int
+) -> None:
+    scene.pass_time(3600)
+    scene.stopped()
+    start(scene)
+    scene.says(WorkloadState.FAILED, code=code, message="unable to find user nobodyhere")
+    rental = scene.says(WorkloadState.STOPPED)
+    assert rental.end == {
+        "party": party,
+        "code": code,
+        "message": "unable to find user nobodyhere",
+        "fault": "none" if party == "renter" else party,
+        "refund": "0.00",
+    }
+    assert (FailedStart.objects.count(), Refund.objects.count()) == (counted, 0)
 
 
 def test_a_refused_start_counts_nothing(scene: Scene) -> None:
