@@ -50,6 +50,15 @@ def test_the_best_value_is_the_one_of_all_that_fit() -> None:
     assert "★" not in page()
 
 
+def test_pages_promise_nothing_about_billing_that_a_silent_container_would_break() -> None:
+    _, offer = cast.machine(cast.person("bob"), gpus=1)
+    answer = Client().get(f"/offers/{offer.pk}/")
+    promise = "nothing until it answers, and nothing while the machine or its address is down."
+    for shown in (page(), re.sub(r"\s+", " ", answer.content.decode())):
+        assert promise in shown
+        assert "only while it answers" not in shown
+
+
 def test_when_nothing_fits_it_offers_to_drop_the_filter_that_excludes_most() -> None:
     cast.machine(cast.person("bob"), gpus=1)
     shown = page(gpu_model="RTX 4090", region="Europe", disk_gb="10")
