@@ -60,6 +60,7 @@ def quote_out(quote: Quote) -> dict[str, Any]:
         "disk_gb": quote.disk_gb,
         "price": price_out(quote.compute_rate, quote.storage_rate),
         "reads_secrets": services.secrets_read(quote.version.spec),
+        "secrets_to_agree": services.secrets_to_agree(quote),
         "expires_at": quote.expires_at,
     }
 

@@ -95,7 +95,7 @@ def _launch(quote: Quote, flight: Preflight | None) -> dict[str, Any]:
         "flight": flight,
         "quote_id": quote.pk,
         "reads_secrets": services.secrets_read(quote.version.spec),
-        "foreign": quote.version.template.owner_id not in {None, quote.user_id},
+        "foreign": bool(services.secrets_to_agree(quote)),
         "idempotency_key": str(new_id()),
     }
     if flight is not None:

@@ -164,6 +164,13 @@ def rent(
     template: TemplateName = "",
     gpus: Gpus = None,
     disk_gb: Disk = None,
+    trust_with: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A secret of yours that somebody else's template may read; once for each.",
+            metavar="NAME",
+        ),
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     wait: Wait = True,
     as_json: AsJson = False,
@@ -172,12 +179,36 @@ def rent(
     with connected(context) as client:
         quote = client.quote(offer, client.template_id(template), **_size(gpus, disk_gb))
         aside.print(f"${quote['price']['hourly']} an hour, by the second, until you end it.")
+        agreed = _agreed_secrets(quote, trust_with or [], yes)
         if not yes:
             typer.confirm("Rent it?", abort=True, err=True)
-        rental = client.rent(quote["id"])
+        more: Json = {"agreed_secrets": agreed} if agreed else {}
+        rental = client.rent(quote["id"], **more)
         if wait:
             rental = _wait(client, rental["id"])
     _show_rental(rental, as_json)
+
+
+def _agreed_secrets(quote: Json, trusted: list[str], yes: bool) -> list[str]:
+    """Return the secrets that a stranger's template may read, having asked for those that nobody named yet.
+
+    Raises ApiError `secrets_unconfirmed` when nobody may be asked.
+    """
+    reads, asks = quote["reads_secrets"], quote["secrets_to_agree"]
+    if reads and not asks:
+        aside.print(showing.plain(f"It starts with these secrets of yours: {', '.join(reads)}."))
+    if missing := [name for name in asks if name not in trusted]:
+        warning = (
+            "This template is somebody else's. What it starts reads these secrets of yours, and can send them "
+            f"anywhere: {', '.join(missing)}."
+        )
+        if yes:
+            options = " ".join(f"--trust-with {name}" for name in missing)
+            words = f"{warning} If you trust it with them, type {options} beside --yes; nothing was charged."
+            raise ApiError("secrets_unconfirmed", words, 409)
+        aside.print(showing.plain(warning))
+        typer.confirm("Trust it with them?", abort=True, err=True)
+    return list(asks)
 
 
 def _wait(client: Client, rental_id: str) -> Json:

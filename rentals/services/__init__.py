@@ -7,7 +7,7 @@ from rentals.services.crediting import credit_tunnels
 from rentals.services.explaining import explain
 from rentals.services.fitting import search_for
 from rentals.services.keys import change_keys
-from rentals.services.launching import Changes, login_of, secrets_read
+from rentals.services.launching import Changes, login_of, secrets_read, secrets_to_agree
 from rentals.services.life import (
     deadline_of,
     fail_rental,
@@ -134,6 +134,7 @@ __all__ = [
     "review_price",
     "search_for",
     "secrets_read",
+    "secrets_to_agree",
     "set_checkpoint",
     "set_limits",
     "set_public",

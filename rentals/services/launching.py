@@ -15,7 +15,7 @@ from accounts.models import Secret
 from core.errors import Conflict, Invalid
 from nodes.models import Workload
 from rentals.launch import Launch, check_variables, check_words
-from rentals.models import Rental
+from rentals.models import Quote, Rental
 from rentals.registry import Login, RegistryTrouble, may_be_asked
 from rentals.registry.references import HUB, HUB_NAMES, read_reference
 
@@ -58,6 +58,16 @@ def secrets_read(launch: Launch) -> list[str]:
     """Return the names of the renter's secrets that a launch takes, its log-in included, in order."""
     login = [launch.registry_login] if launch.registry_login else []
     return sorted({*launch.secrets.values(), *login})
+
+
+def is_strangers(quote: Quote) -> bool:
+    """Tell whether the template of a quote is neither its renter's own nor the platform's."""
+    return quote.version.template.owner_id not in {None, quote.user_id}
+
+
+def secrets_to_agree(quote: Quote) -> list[str]:
+    """Return which of the renter's secrets a rent must name, because a stranger's template reads them."""
+    return secrets_read(quote.version.spec) if is_strangers(quote) else []
 
 
 def require_consent(launch: Launch, changes: Changes) -> None:

@@ -28,6 +28,7 @@ from rentals.services.keys import chosen_keys
 from rentals.services.launching import (
     Changes,
     changed,
+    is_strangers,
     require_consent,
     require_outside,
     take_secrets,
@@ -120,7 +121,7 @@ def request_rental(
     require_starts_left(actor.user_id)
     quote = _valid_quote(actor, quote_id)
     launch = changed(quote.version.spec, changes)
-    if quote.version.template.owner_id not in {None, actor.user_id}:
+    if is_strangers(quote):
         require_consent(launch, changes)
     keys, taken = chosen_keys(actor, ssh_key_ids), take_secrets(actor, launch)
     flight = cleared_preflight(quote)

@@ -282,7 +282,7 @@ def test_a_strangers_template_takes_the_secrets_that_its_renter_names_and_no_oth
     door, pages = api_of(alice), pages_of(alice)
     body = {"offer_id": str(offer.pk), "template_id": str(bad.pk)}
     quote = door.post("/api/v1/quotes/", body, format="json").json()["data"]
-    assert quote["reads_secrets"] == ["hf-token"]
+    assert quote["reads_secrets"] == quote["secrets_to_agree"] == ["hf-token"]
     page = pages.get(f"/quotes/{quote['id']}/").content.decode()
     assert "This template is somebody else's" in page
     assert '<input type="hidden" name="agreed_secrets" value="hf-token">' in page

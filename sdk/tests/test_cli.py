@@ -13,8 +13,12 @@ from pytest_django.live_server_helper import LiveServer
 from typer.testing import CliRunner, Result
 
 from accounts import services as accounts
+from accounts import vault
 from accounts.actors import Actor
+from nodes import queries
 from nodes.market import Offer
+from rentals import services as rentals
+from rentals.launch import read_document
 from rentals.models import Rental
 from sdk import ApiError, Client, cli
 from tests import cast
@@ -172,6 +176,68 @@ def test_words_of_a_host_do_nothing_to_the_terminal(offer: Offer, key: str) -> N
 def test_a_template_that_is_not_there_is_named(offer: Offer, key: str) -> None:
     done = typed("rent", str(offer.pk), "-t", "nothing", "-y")
     assert (done.exit_code, "There is no template nothing." in done.stderr) == (1, True)
+
+
+@pytest.fixture
+def hers(alice: Actor) -> str:
+    """A public template of mallory's that reads two secrets of whoever rents it; alice has both."""
+    for name in ("hf-token", "wandb"):
+        vault.create_secret(actor=alice, name=name, value="canary")
+    mallory = cast.person("mallory")
+    launch = {"image": "ghcr.example/x/y:1", "secrets": {"T": "hf-token", "W": "wandb"}}
+    document = read_document({"name": "Hers", "launch": launch})
+    made = rentals.create_template(actor=mallory, document=document)
+    rentals.set_public(actor=mallory, template_id=made.pk, public=True)
+    return str(made.pk)
+
+
+def test_a_strangers_template_gets_secrets_after_alice_has_read_which(
+    offer: Offer, key: str, hers: str
+) -> None:
+    rent = ("rent", str(offer.pk), "-t", hers, "--no-wait")
+    shy = typed(*rent, answers="n\n")
+    assert shy.exit_code == 1
+    assert "somebody else's" in shy.stderr
+    assert "can send them anywhere: hf-token, wandb." in shy.stderr
+    # Trusting it is one question, renting at this price another.
+    assert typed(*rent, answers="y\nn\n").exit_code == 1
+    assert not Rental.objects.exists()
+    done = typed(*rent, answers="y\ny\n")
+    assert done.exit_code == 0, done.output
+    spec = queries.container_spec(cast.workload_of(Rental.objects.get()))
+    assert spec.secret_env == {"T": "canary", "W": "canary"}
+
+
+def test_without_asking_each_secret_for_a_strangers_template_is_named(
+    offer: Offer, key: str, hers: str
+) -> None:
+    rent = ("rent", str(offer.pk), "-t", hers, "--no-wait", "--yes")
+    for trusted in ((), ("--trust-with", "wandb"), ("--trust-with", "other")):
+        refused = typed(*rent, *trusted)
+        assert refused.exit_code == 1
+        assert "[secrets_unconfirmed]" in refused.stderr
+        assert "--trust-with hf-token" in refused.stderr
+    assert not Rental.objects.exists()
+    done = typed(*rent, "--trust-with", "wandb", "--trust-with", "hf-token")
+    assert done.exit_code == 0, done.output
+    spec = queries.container_spec(cast.workload_of(Rental.objects.get()))
+    assert spec.secret_env == {"T": "canary", "W": "canary"}
+
+
+def test_a_template_of_her_own_gets_her_secrets_unasked_and_says_which(
+    offer: Offer, key: str, alice: Actor
+) -> None:
+    vault.create_secret(actor=alice, name="hf-token", value="canary")
+    launch = {"image": "ghcr.example/x/y:1", "secrets": {"T": "hf-token"}}
+    made = rentals.create_template(
+        actor=alice, document=read_document({"name": "Mine", "launch": launch})
+    )
+    done = typed("rent", str(offer.pk), "-t", str(made.pk), "--no-wait", "--yes")
+    assert done.exit_code == 0, done.output
+    assert "It starts with these secrets of yours: hf-token." in done.stderr
+    assert queries.container_spec(cast.workload_of(Rental.objects.get())).secret_env == {
+        "T": "canary"
+    }
 
 
 def test_waiting_tells_each_look_and_ends_where_a_rental_rests(offer: Offer, key: str) -> None:
