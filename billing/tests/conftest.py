@@ -1,4 +1,4 @@
-"""What tests of payments share."""
+"""What tests of money share."""
 
 from __future__ import annotations
 
@@ -13,7 +13,34 @@ import pytest
 from django.conf import settings
 from pydantic import SecretStr
 
-from billing.tests.payments import SECRET
+from accounts.actors import Actor
+from audit import services as audit
+from billing.models import Deposit
+from billing.tests.payments import PAID, SECRET, asked, paid, send
+from tests import cast
+from tests.invariants import broken
+
+
+@pytest.fixture
+def books_are_right(db: None) -> Iterator[None]:
+    """After the test nothing is wrong with the money, and the audit log can be sealed over it."""
+    yield
+    audit.seal_new()
+    assert broken() == []
+
+
+@pytest.fixture
+def dora() -> Actor:
+    return cast.person("dora", is_staff=True)
+
+
+@pytest.fixture
+def deposit(alice: Actor) -> Deposit:
+    """20 dollars that alice, as the test knows her, has paid in through Stripe."""
+    made = asked(alice)
+    assert send(PAID, paid(made)) == (200, "credited")
+    made.refresh_from_db()
+    return made
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import datetime as dt
 import json
 import socket
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -17,7 +16,6 @@ from django.test import Client
 from pydantic import ValidationError
 
 from accounts.models import User
-from audit import services as audit
 from billing import services, tasks
 from billing.apps import payments_are_real
 from billing.models import Deposit, PaymentEvent, Transfer
@@ -39,16 +37,8 @@ from core.errors import Conflict, Invalid, NotFound
 from core.ids import new_id
 from marketplace.env import Environment
 from tests import cast
-from tests.invariants import broken
 
-pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture(autouse=True)
-def _books_are_right() -> Iterator[None]:
-    yield
-    audit.seal_new()
-    assert broken() == []
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("books_are_right")]
 
 
 def test_a_paid_checkout_is_credited_once_however_often_it_is_told(with_stripe: None) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
 
 import pytest
 import time_machine
@@ -13,24 +12,15 @@ from rest_framework.test import APIClient
 
 from accounts.actors import Actor
 from accounts.models import User
-from audit import services as audit
 from billing import services, tasks
 from billing.models import Account, Deposit, Transfer
 from billing.tests.hosts import SYSTEM, USD, have, use
 from core import clock
 from core.ids import new_id
 from tests import cast
-from tests.invariants import broken
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("books_are_right")]
 DAY = 86_400
-
-
-@pytest.fixture(autouse=True)
-def _books_are_right() -> Iterator[None]:
-    yield
-    audit.seal_new()
-    assert broken() == []
 
 
 @pytest.fixture

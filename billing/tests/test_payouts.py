@@ -16,7 +16,6 @@ from rest_framework.test import APIClient
 
 from accounts.actors import Actor
 from accounts.models import User
-from audit import services as audit
 from billing import reconcile, services, tasks
 from billing.apps import payouts_are_real
 from billing.models import Account, Payout, Transfer
@@ -28,22 +27,9 @@ from core import clock
 from core.errors import Conflict, Forbidden, FundsInsufficient, Invalid, NotFound
 from core.ids import new_id
 from tests import cast
-from tests.invariants import broken
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("books_are_right")]
 IBAN = "NO93 8601 1117 947"
-
-
-@pytest.fixture(autouse=True)
-def _books_are_right() -> Iterator[None]:
-    yield
-    audit.seal_new()
-    assert broken() == []
-
-
-@pytest.fixture
-def dora() -> Actor:
-    return cast.person("dora", is_staff=True)
 
 
 @pytest.fixture

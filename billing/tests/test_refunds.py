@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Iterator
 
 import pytest
 import time_machine
@@ -23,16 +22,8 @@ from core import clock
 from core.errors import Conflict, Forbidden, Invalid, NotFound
 from core.ids import new_id
 from tests import cast
-from tests.invariants import broken
 
-pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture(autouse=True)
-def _books_are_right() -> Iterator[None]:
-    yield
-    audit.seal_new()
-    assert broken() == []
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("books_are_right")]
 
 
 @pytest.fixture
@@ -43,11 +34,6 @@ def alice() -> Actor:
 @pytest.fixture
 def bob() -> Actor:
     return cast.person("bob")
-
-
-@pytest.fixture
-def dora() -> Actor:
-    return cast.person("dora", is_staff=True)
 
 
 def wallet(person: Actor) -> int:

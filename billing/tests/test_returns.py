@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
 
 import pytest
 import time_machine
@@ -12,7 +11,6 @@ from rest_framework.test import APIClient
 
 from accounts.actors import Actor
 from accounts.models import User
-from audit import services as audit
 from audit.models import AuditEvent
 from billing import services, tasks
 from billing.models import Account, Deposit, DepositReturn, Transfer
@@ -37,36 +35,14 @@ from core import clock
 from core.errors import Conflict, DomainError, Forbidden, FundsInsufficient, Invalid, NotFound
 from core.ids import new_id
 from tests import cast
-from tests.invariants import broken
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("books_are_right")]
 REFUNDED = "charge.refunded"
-
-
-@pytest.fixture(autouse=True)
-def _books_are_right() -> Iterator[None]:
-    yield
-    audit.seal_new()
-    assert broken() == []
-
-
-@pytest.fixture
-def dora() -> Actor:
-    return cast.person("dora", is_staff=True)
 
 
 @pytest.fixture
 def alice(with_stripe: None) -> Actor:
     return cast.person("alice")
-
-
-@pytest.fixture
-def deposit(alice: Actor) -> Deposit:
-    """20 dollars that alice has paid in through Stripe."""
-    found = asked(alice)
-    assert send(PAID, paid(found)) == (200, "credited")
-    found.refresh_from_db()
-    return found
 
 
 class Stripe:

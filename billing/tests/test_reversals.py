@@ -11,7 +11,6 @@ import time_machine
 from django.conf import settings
 
 from accounts.actors import Actor
-from audit import services as audit
 from billing import services, tasks
 from billing.models import Payout
 from billing.providers import Sent
@@ -21,17 +20,9 @@ from billing.tests.payments import send
 from core import clock
 from core.ids import new_id
 from tests import cast
-from tests.invariants import broken
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("books_are_right")]
 REVERSED = "transfer.reversed"
-
-
-@pytest.fixture(autouse=True)
-def _books_are_right() -> Iterator[None]:
-    yield
-    audit.seal_new()
-    assert broken() == []
 
 
 @pytest.fixture

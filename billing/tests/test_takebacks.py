@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from django.core.management import CommandError, call_command
 
 from accounts.actors import Actor
-from audit import services as audit
 from billing import services, tasks
 from billing.models import Account, Deposit, Dispute, PaymentEvent, Transfer
 from billing.tests.payments import (
@@ -28,30 +25,13 @@ from core import clock
 from core.errors import Conflict
 from core.ids import new_id
 from tests import cast
-from tests.invariants import broken
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("with_stripe")]
-
-
-@pytest.fixture(autouse=True)
-def _books_are_right() -> Iterator[None]:
-    yield
-    audit.seal_new()
-    assert broken() == []
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("with_stripe", "books_are_right")]
 
 
 @pytest.fixture
 def alice() -> Actor:
     return cast.person("alice")
-
-
-@pytest.fixture
-def deposit(alice: Actor) -> Deposit:
-    """20 dollars that alice has paid in."""
-    made = asked(alice)
-    assert send(PAID, paid(made)) == (200, "credited")
-    made.refresh_from_db()
-    return made
 
 
 def owed(alice: Actor) -> int:

@@ -15,7 +15,6 @@ from rest_framework.test import APIClient
 
 from accounts.actors import Actor
 from accounts.models import User
-from audit import services as audit
 from billing import reconcile, services, tasks
 from billing.models import AutoTopUp, Deposit
 from billing.providers import ProviderAway, ProviderRefuses, SavedMethod, provider
@@ -30,17 +29,9 @@ from core.errors import Conflict, Invalid
 from core.ids import new_id
 from core.models import OutboxMessage
 from tests import cast
-from tests.invariants import broken
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("books_are_right")]
 CARD = SavedMethod("fake-customer", "fake-card")
-
-
-@pytest.fixture(autouse=True)
-def _books_are_right() -> Iterator[None]:
-    yield
-    audit.seal_new()
-    assert broken() == []
 
 
 @pytest.fixture
