@@ -166,7 +166,8 @@ def _forms(request: HttpRequest, rental: Rental) -> dict[str, Any]:
     checkpoint = CheckpointForm(
         initial={"command": rental.checkpoint_command, "seconds": rental.checkpoint_seconds}
     )
-    return {"form": limits, "checkpoint": checkpoint, "keys": chosen}
+    once = {"idempotency_key": str(new_id())}
+    return {"form": limits, "checkpoint": checkpoint, "keys": chosen, **once}
 
 
 @login_required
@@ -224,14 +225,20 @@ def rental_limits(request: HttpRequest, rental_id: uuid.UUID) -> HttpResponse:
 @login_required
 @require_POST
 def rental_extend(request: HttpRequest, rental_id: uuid.UUID) -> HttpResponse:
-    """Put the end date off by as many hours as the button says."""
-    hours = request.POST.get("hours", "")
+    """Put the end date off by as many hours as the button says; once for each page, however often it is pressed."""
+    hours, key = request.POST.get("hours", ""), request.POST.get("idempotency_key", "")
     if hours not in {"1", "24"}:
         raise Invalid("hours_unreadable", "Extend by 1 or by 24 hours, or set another end.")
+    if not key:
+        raise Invalid(
+            "idempotency_key_missing", "Open the rental's page again and extend it there."
+        )
     services.extend_rental(
         actor=actor_of_request(request),
         rental_id=rental_id,
         seconds=int(hours) * money.SECONDS_PER_HOUR,
+        # Both buttons of one page may be meant, each of them once.
+        idempotency_key=f"{key}:{hours}",
     )
     return redirect("rental", rental_id)
 

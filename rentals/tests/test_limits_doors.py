@@ -10,6 +10,7 @@ from rest_framework.test import APIClient
 
 from accounts.models import User
 from core import clock
+from rentals.models import Rental
 from tests import cast
 
 pytestmark = pytest.mark.django_db
@@ -79,3 +80,36 @@ def test_an_extension_that_is_sent_twice_with_one_key_counts_once(
     assert extend("12", "one")[0] == 409
     for times in (2, 3):
         assert extend("24", None) == (200, (end + times * day).isoformat().replace("+00:00", "Z"))
+
+
+def test_a_button_that_is_pressed_twice_on_one_page_extends_once(
+    rental_path: tuple[User, str],
+) -> None:
+    user, path = rental_path
+    client, rental = Client(), Rental.objects.get()
+    client.force_login(user)
+    end = clock.now().replace(microsecond=0) + dt.timedelta(hours=5)
+    Rental.objects.update(ends_at=end)
+
+    def press(hours: str, key: str) -> int:
+        form = {"hours": hours, "idempotency_key": key}
+        return client.post(f"/{path}extend/", form).status_code
+
+    def later() -> dt.timedelta:
+        rental.refresh_from_db()
+        assert rental.ends_at is not None
+        return rental.ends_at - end
+
+    page = client.get(f"/{path}")
+    key = page.context["idempotency_key"]
+    assert f'name="idempotency_key" value="{key}"' in page.content.decode()
+    assert [press("1", key), press("1", key)] == [302, 302]
+    assert later() == dt.timedelta(hours=1)
+    assert [press("24", key), press("24", key)] == [302, 302]
+    assert later() == dt.timedelta(hours=25)
+    fresh = client.get(f"/{path}").context["idempotency_key"]
+    assert (fresh != key, press("1", fresh)) == (True, 302)
+    assert later() == dt.timedelta(hours=26)
+    for hours, bad in (("1", ""), ("1", "k" * 200), ("2", key), ("", key)):
+        assert press(hours, bad) == 400
+    assert later() == dt.timedelta(hours=26)
