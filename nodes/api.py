@@ -18,12 +18,15 @@ from accounts.actors import Actor
 from accounts.api import actor_from
 from core import clock, money
 from core.errors import Invalid, NotFound, Unauthenticated, Unavailable
+from core.pages import page_of
 from hostagent.protocol import ProtocolError, read_join
 from nodes import services, telemetry
-from nodes.models import Node, NodeKey, Offer, SmartPrice
-from nodes.presenting import hidden_out, rank_out, smart_out
+from nodes.models import Node, NodeKey, Offer, SmartPrice, Workload
+from nodes.presenting import hidden_out, rank_out, smart_out, workload_out
 from nodes.repricing import Wishes
 from nodes.search.rows import NO_PRICE
+
+PAGE_ROWS = 200
 
 
 def node_out(node: Node) -> dict[str, Any]:
@@ -123,6 +126,24 @@ class NodeView(APIView):
         if node is None:
             raise NotFound("node_unknown", "You have no such machine.")
         return Response(node_out(node))
+
+
+class NodeRentalsView(APIView):
+    """What runs and ran on one of the caller's machines, newest first; `next` is the `before` of the page after."""
+
+    @extend_schema(
+        operation_id="nodes_rentals",
+        responses=OpenApiTypes.OBJECT,
+        parameters=[OpenApiParameter("before", uuid.UUID)],
+    )
+    def get(self, request: Request, node_id: uuid.UUID) -> Response:
+        actor = actor_from(request)
+        actor.require("node:manage")
+        if not Node.objects.visible_to(actor).filter(pk=node_id).exists():
+            raise NotFound("node_unknown", "You have no such machine.")
+        before = request.query_params.get("before")
+        page = page_of(Workload.objects.filter(node_id=node_id), before=before, limit=PAGE_ROWS)
+        return Response({"rows": [workload_out(row) for row in page.rows], "next": page.next})
 
 
 def price_in(**more: Any) -> serializers.DecimalField:

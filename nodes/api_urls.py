@@ -6,6 +6,7 @@ urlpatterns = [
     path("nodes/", api.NodeListView.as_view(), name="api_nodes"),
     path("nodes/prices/", api.ManyPricesView.as_view(), name="api_nodes_prices"),
     path("nodes/<uuid:node_id>/", api.NodeView.as_view(), name="api_node"),
+    path("nodes/<uuid:node_id>/rentals/", api.NodeRentalsView.as_view(), name="api_node_rentals"),
     path("nodes/<uuid:node_id>/metrics/", api.NodeMetricsView.as_view(), name="api_node_metrics"),
     path("nodes/<uuid:node_id>/prices/", api.NodePricesView.as_view(), name="api_node_prices"),
     path("nodes/<uuid:node_id>/smart-price/", api.SmartPriceView.as_view(), name="api_smart_price"),

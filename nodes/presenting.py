@@ -7,7 +7,7 @@ from typing import Any
 
 from core import money
 from nodes.machine import HIDDEN, Hidden
-from nodes.models import Offer, SmartPrice
+from nodes.models import Offer, SmartPrice, Workload
 from nodes.repricing import SENTENCES, WINDOW_SECONDS, Seen, clamp, next_price
 from nodes.search import board
 from nodes.search.query import Query, Words
@@ -33,6 +33,17 @@ def rank_out(offer: Offer | None) -> dict[str, int] | None:
     same = Words("gpu_model", words, frozenset())
     query = Query(filters=(same,)) if words else Query(gpus=0)
     return board.rank(query, offer.number or 0)
+
+
+def workload_out(workload: Workload) -> dict[str, Any]:
+    """Return what a host sees of what was started on its machine; `state` is None until its agent has told one."""
+    return {
+        "rental_id": str(workload.subject_id),
+        "id": str(workload.pk),
+        "wish": workload.wish,
+        "state": workload.observed_state or None,
+        "created_at": workload.created_at,
+    }
 
 
 def smart_out(smart: SmartPrice | None, preview: Preview | None) -> dict[str, Any] | None:

@@ -16,6 +16,7 @@ from accounts.actors import Actor
 from accounts.services import actor_of_request
 from core import clock, money
 from core.errors import Conflict, Invalid, NotFound
+from core.pages import page_of
 from nodes import services
 from nodes.forms import ManyPricesForm, NodeKeyForm, PricesForm, SmartPriceForm
 from nodes.machine import NodeStatus
@@ -24,6 +25,7 @@ from nodes.presenting import an_hour, hidden_out, rank_out, smart_out, what_if
 
 # What the form of smart pricing proposes, in percent: some room is left for whoever comes next.
 USUAL_TARGET = 75
+PAGE_ROWS = 50
 TONES = {
     NodeStatus.ONLINE: "usable",
     NodeStatus.BUSY: "usable",
@@ -108,14 +110,17 @@ def machine(request: HttpRequest, node_id: uuid.UUID) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         services.set_prices(actor=actor, node_id=node.pk, **form.cleaned_data)
         return redirect("machine", node.pk)
-    workloads = Workload.objects.filter(node=node).order_by("-created_at")[:50]
+    before = request.GET.get("before")
+    page = page_of(Workload.objects.filter(node=node), before=before, limit=PAGE_ROWS)
     tone = TONES[NodeStatus(node.status)]
     hidden = hidden_out(Offer.objects.filter(node=node).first())
     context = {
         "node": node,
         "tone": tone,
         "form": form,
-        "workloads": workloads,
+        "workloads": page.rows,
+        "next": page.next,
+        "before": before,
         "hidden": hidden,
         "smart_on": SmartPrice.objects.filter(node=node, on=True).exists(),
     }

@@ -19,6 +19,7 @@ from billing import services as billing
 from core import money
 from core.api import csv_answer, wants_csv
 from core.errors import NotFound
+from core.pages import page_of
 from nodes import services as nodes
 from rentals import preflight, services
 from rentals.models import Rental
@@ -34,6 +35,8 @@ from rentals.presenting import (
     rentals_out,
     step_out,
 )
+
+PAGE_ROWS = 200
 
 
 class QuoteIn(serializers.Serializer[Any]):
@@ -105,12 +108,19 @@ class RentalIn(serializers.Serializer[Any]):
 
 
 class RentalListView(APIView):
-    @extend_schema(operation_id="rentals_list", responses=OpenApiTypes.OBJECT)
+    """The caller's rentals, newest first; `next` is the `before` of the page after."""
+
+    @extend_schema(
+        operation_id="rentals_list",
+        responses=OpenApiTypes.OBJECT,
+        parameters=[OpenApiParameter("before", uuid.UUID)],
+    )
     def get(self, request: Request) -> Response:
         actor = actor_from(request)
         actor.require("rental:manage")
         found = Rental.objects.of_renter(actor).select_related("node", "version__template", "start")
-        return Response(rentals_out(list(found.order_by("-created_at")[:200])))
+        page = page_of(found, before=request.query_params.get("before"), limit=PAGE_ROWS)
+        return Response({"rows": rentals_out(page.rows), "next": page.next})
 
     @extend_schema(
         request=RentalIn,
@@ -120,6 +130,7 @@ class RentalListView(APIView):
         ],
     )
     def post(self, request: Request) -> Response:
+        """Rent what a quote names."""
         body = RentalIn(data=request.data)
         body.is_valid(raise_exception=True)
         rental = services.request_rental(

@@ -19,6 +19,7 @@ from billing import services as billing
 from core import clock, money
 from core.errors import Invalid, NotFound
 from core.ids import new_id
+from core.pages import page_of
 from nodes import services as nodes
 from rentals import preflight, services
 from rentals.forms import CheckpointForm, LimitsForm, RaiseForm
@@ -26,6 +27,7 @@ from rentals.models import Preflight, Quote, Rental
 from rentals.presenting import bill_out
 from rentals.services.presenting import price_out
 
+PAGE_ROWS = 100
 VERBS = {
     "stop": services.stop_rental,
     "start": services.start_rental,
@@ -44,19 +46,21 @@ def _mine(actor: Actor, rental_id: uuid.UUID) -> Rental:
 
 @login_required
 def rentals(request: HttpRequest) -> HttpResponse:
-    """Everything this person has rented, newest first."""
+    """Everything this person has rented, newest first, page by page."""
     found = Rental.objects.of_renter(actor_of_request(request)).select_related("node", "version")
-    shown = list(found.order_by("-created_at")[:100])
-    facts = services.facts_of(shown)
+    before = request.GET.get("before")
+    page = page_of(found, before=before, limit=PAGE_ROWS)
+    facts = services.facts_of(page.rows)
     rows = [
         {
             "rental": rental,
             "told": services.describe(rental, facts[rental.pk]),
             "cost": money.decimal_string(facts[rental.pk].spent),
         }
-        for rental in shown
+        for rental in page.rows
     ]
-    return render(request, "rentals/list.html", {"rentals": rows})
+    context = {"rentals": rows, "next": page.next, "before": before}
+    return render(request, "rentals/list.html", context)
 
 
 @login_required

@@ -28,6 +28,7 @@ Disk = Annotated[int | None, typer.Option(help="GB of disk.")]
 Wait = Annotated[bool, typer.Option(help="Wait until it has come about.")]
 
 REFUSED, NOT_REACHABLE = 1, 3
+WHOLE_ID = 36
 
 
 @app.callback()
@@ -230,7 +231,9 @@ def _show_rental(rental: Json, as_json: bool) -> None:
 
 
 def _named(client: Client, start: str) -> str:
-    """Return the whole id of the one rental whose id begins like this."""
+    """Return the whole id of the one rental whose id begins like this; a whole one stays as it is."""
+    if len(start) == WHOLE_ID:
+        return start
     found = [row["id"] for row in client.rentals() if row["id"].startswith(start.lower())]
     if len(found) != 1:
         many = f"{len(found)} rentals begin" if found else "None of your rentals begins"
@@ -246,7 +249,7 @@ def list_rentals(
 ) -> None:
     """Show your rentals."""
     with connected(context) as client:
-        rows = client.rentals()
+        rows = list(client.rentals())
     shown = [row for row in rows if everything or row["state"] != "ended"]
     if as_json:
         showing.show_json(shown)

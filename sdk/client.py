@@ -170,10 +170,13 @@ class Client:
         )
         return rented
 
-    def rentals(self) -> list[Json]:
-        """Return the newest rentals, at most 200."""
-        rows: list[Json] = self.call("GET", "rentals/")
-        return rows
+    def rentals(self) -> Iterator[Json]:
+        """Yield every rental, the newest first, page by page."""
+        before: str | None = ""
+        while before is not None:
+            page = self.call("GET", "rentals/", params={"before": before} if before else None)
+            yield from page["rows"]
+            before = page["next"]
 
     def rental(self, rental_id: str) -> Json:
         """Return one rental with its state, its actions that are valid now, and its address."""

@@ -81,11 +81,10 @@ class StaffPayoutListView(APIView):
         parameters=[OpenApiParameter("state", str), OpenApiParameter("before", uuid.UUID)],
     )
     def get(self, request: Request) -> Response:
-        before = request.query_params.get("before")
         rows = services.payouts_in(
             actor=actor_from(request),
             state=request.query_params.get("state", ""),
-            before=services.parse_id(before) if before else None,
+            before=request.query_params.get("before"),
         )
         return Response([staff_payout_out(row) for row in rows])
 

@@ -1,6 +1,6 @@
 """What may be done with money. Amounts in nano-units, rates in nano/s, instants in epoch seconds."""
 
-from billing.services.amounts import currencies, parse_amount, parse_currency, parse_id
+from billing.services.amounts import currencies, parse_amount, parse_currency
 from billing.services.buyers import COUNTRIES, LIMITS, buyer_out, details_of, set_details
 from billing.services.deposits import (
     apply_event,
@@ -199,7 +199,6 @@ __all__ = [
     "parse_amount",
     "parse_currency",
     "parse_deposit",
-    "parse_id",
     "parse_limit",
     "parse_payout",
     "parse_refund",

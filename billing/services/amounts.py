@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import uuid
 from decimal import Decimal
 
 from django.conf import settings
@@ -56,14 +55,6 @@ def parse_amount(
         low, high = money.human_string(least), money.human_string(most)
         raise Invalid("amount_range", f"The amount lies between {low} and {high}.")
     return nano
-
-
-def parse_id(given: object) -> uuid.UUID:
-    """Return an id that somebody sent. Raises Invalid `id_invalid`."""
-    try:
-        return uuid.UUID(str(given))
-    except ValueError as error:
-        raise Invalid("id_invalid", "Pass on an id as it was given.") from error
 
 
 def _text(given: object) -> str:

@@ -24,6 +24,7 @@ from billing.services.wallets import announce
 from core import clock, idempotency, money, outbox, secrets
 from core.errors import Conflict, Forbidden, FundsInsufficient, Invalid, NotFound, Unavailable
 from core.ids import new_id
+from core.pages import page_of
 
 CENT = money.NANO // 100
 MOST = 100_000 * money.NANO
@@ -120,15 +121,19 @@ def payout_of(*, actor: Actor, payout_id: uuid.UUID) -> Payout:
     return found
 
 
-def payouts_in(*, actor: Actor, state: str = "", before: uuid.UUID | None = None) -> list[Payout]:
-    """Return everybody's payouts for staff, newest first, 100 at a time. Raises Invalid `state_unknown`."""
+def payouts_in(*, actor: Actor, state: str = "", before: str | None = None) -> list[Payout]:
+    """Return everybody's payouts for staff, newest first, 100 at a time, older than the payout `before`.
+
+    Raises Invalid `state_unknown`, `cursor_invalid`.
+    """
     actor.require("staff")
-    rows = Payout.objects.order_by("-pk")
+    rows = everybodys = Payout.objects.all()
     if state:
         if state not in set(PayoutState):
             raise Invalid("state_unknown", f"A payout is one of {', '.join(PayoutState)}.")
         rows = rows.filter(state=state)
-    return list((rows.filter(pk__lt=before) if before else rows)[:100])
+    # The last one of a page may have been decided before the next page is asked for.
+    return page_of(rows, before=before, limit=100, among=everybodys).rows
 
 
 @transaction.atomic

@@ -326,6 +326,19 @@ def api_of(actor: Actor) -> APIClient:
     return api
 
 
+def test_staff_read_payouts_newest_first_also_while_some_are_decided(
+    bob: Actor, dora: Actor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = [ask(bob, 20).pk for _ in range(4)]
+    for older, pk in enumerate(reversed(made)):
+        Payout.objects.filter(pk=pk).update(created_at=clock.now() - dt.timedelta(hours=older))
+    newest = services.payouts_in(actor=dora, state="requested")
+    assert [row.pk for row in newest] == made[::-1]
+    services.approve_payout(actor=dora, payout_id=made[2])
+    rest = services.payouts_in(actor=dora, state="requested", before=str(made[2]))
+    assert [row.pk for row in rest] == [made[1], made[0]]
+
+
 def test_the_api_does_all_of_it(bob: Actor, dora: Actor) -> None:
     host, staff = api_of(bob), api_of(dora)
     body = {"amount": "30.00", "destination": IBAN}
@@ -340,7 +353,7 @@ def test_the_api_does_all_of_it(bob: Actor, dora: Actor) -> None:
     assert staff.get(f"/api/v1/staff/payouts/?before={pk}").json()["data"] == []
     for path, code, status in (
         ("?state=lost", "state_unknown", 400),
-        ("?before=x", "id_invalid", 400),
+        ("?before=x", "cursor_invalid", 400),
     ):
         told = staff.get(f"/api/v1/staff/payouts/{path}")
         assert (told.status_code, told.json()["code"]) == (status, code)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from typing import Any
 
@@ -11,12 +12,14 @@ import time_machine
 from django.test import Client
 
 from core import clock
+from core.ids import new_id
 from hostagent.protocol import SelfTestResult, WorkloadState
+from nodes import api, views
 from nodes import services as nodes
 from nodes.machine import NodeStatus
-from nodes.models import Node, NodeKey
+from nodes.models import Node, NodeKey, Workload
 from tests import cast
-from tests.doors import pages_of
+from tests.doors import api_of, pages_of, refusal
 
 pytestmark = pytest.mark.django_db
 PRICES = {"gpu_hourly": "0.9", "cpu_node_hourly": "0.36", "storage_gb_monthly": "0.2592"}
@@ -162,3 +165,34 @@ def test_a_pure_renter_has_no_fleet_and_no_earnings(address: str) -> None:
     assert (answer.status_code, b"permission_missing" in answer.content) == (403, True)
     signed_out = Client().get(address)
     assert signed_out.headers["Location"] == f"/account/login/?next={address}"
+
+
+def test_a_machine_tells_all_its_rentals_page_by_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    cast.proxy_server()
+    bob = cast.person("bob")
+    agent, offer = cast.machine(bob)
+    first = cast.workload_of(cast.rented(cast.person("alice", usd=50), offer))
+    for hours in range(1, 4):
+        Workload.objects.create(
+            node_id=agent.node_id, subject_id=new_id(), wish="absent", node_generation=1, spec={},
+            observed_state="absent", created_at=first.created_at - dt.timedelta(hours=hours),
+        )  # fmt: skip
+    rows = list(Workload.objects.order_by("-created_at"))
+    monkeypatch.setattr(views, "PAGE_ROWS", 3)
+    monkeypatch.setattr(api, "PAGE_ROWS", 3)
+    address = f"/fleet/{agent.node_id}/"
+    page, older = pages_of(bob).get(address), f"{address}?before={rows[2].pk}"
+    assert page.context["workloads"] == rows[:3]
+    assert f'href="?before={rows[2].pk}">Older</a>' in page.content.decode()
+    last = pages_of(bob).get(older)
+    assert (last.context["workloads"], last.context["next"]) == (rows[3:], None)
+    assert f'hx-get="{older}"' in last.content.decode()
+    door = f"/api/v1/nodes/{agent.node_id}/rentals/"
+    told = api_of(bob).get(door).json()["data"]
+    assert [row["rental_id"] for row in told["rows"]] == [str(row.subject_id) for row in rows[:3]]
+    assert (told["rows"][0]["wish"], told["rows"][0]["state"]) == ("running", None)
+    rest = api_of(bob).get(door, {"before": told["next"]}).json()["data"]
+    assert [row["id"] for row in rest["rows"]] == [str(rows[3].pk)]
+    assert (rest["rows"][0]["state"], rest["next"]) == ("absent", None)
+    assert refusal(api_of(bob).get(door, {"before": "x"})) == (400, "cursor_invalid")
+    assert refusal(api_of(cast.person("carol")).get(door)) == (404, "node_unknown")

@@ -108,3 +108,16 @@ def test_nobody_there_is_told_with_the_name_of_the_machine() -> None:
         reader.search()
     assert (refused.value.code, refused.value.status) == ("not_reachable", 0)
     assert str(refused.value).startswith("127.0.0.1 does not answer")
+
+
+def test_rentals_are_read_page_by_page(
+    serving: Callable[[list[Answer]], tuple[str, Heard]],
+) -> None:
+    def page(ids: list[str], after: str | None) -> Answer:
+        data = {"rows": [{"id": each} for each in ids], "next": after}
+        return 200, {}, json.dumps({"success": True, "data": data, "code": "", "error": ""})
+
+    address, heard = serving([page(["c", "b"], "b"), page(["a"], None)])
+    with Client(address, "key") as renter:
+        assert [row["id"] for row in renter.rentals()] == ["c", "b", "a"]
+    assert [path for _, path, _ in heard] == ["/api/v1/rentals/", "/api/v1/rentals/?before=b"]

@@ -206,7 +206,7 @@ def test_strangers_and_nonsense_get_clear_errors(
 ) -> None:
     rentals = site.get("alice", "rentals/")
     body: dict[str, str] | None = {} if method == "POST" else None
-    answer = site.call(who, method, path.format(rental=rentals[0]["id"]), json=body)
+    answer = site.call(who, method, path.format(rental=rentals["rows"][0]["id"]), json=body)
     if path.startswith("rentals/not"):
         assert answer.status_code == 404
         return
