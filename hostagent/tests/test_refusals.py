@@ -65,8 +65,8 @@ def test_gpus_that_a_machine_cannot_give_are_its_hardware(words: str) -> None:
 
 
 def test_where_a_machine_keeps_its_layers_is_not_told() -> None:
-    told = refused("lstat /var/lib/docker/overlay2/e7c6/merged/work/x: not a directory")[1]
-    assert told == "lstat /work/x: not a directory"
+    told = refused("lstat /var/lib/docker/overlay2/e7c6/merged/data/x: not a directory")[1]
+    assert told == "lstat /data/x: not a directory"
 
 
 def test_an_exit_that_says_why_is_put_into_words() -> None:
