@@ -59,25 +59,39 @@ class Masks:
 
     # Of one byte a row: some dozens of masks over a million cards.
     MOST_BYTES = 32 * 2**20
+    # More than one question's words can take. They are a stranger's own, and in a small market most of what is kept.
+    QUESTION_BYTES = 24 * 2**10
 
     def __init__(self) -> None:
-        self._kept: dict[Any, tuple[Array, Array]] = {}
+        # Of each column's name the column as it is, how many rows of it, and the masks: none outlives its column.
+        self._kept: dict[str, tuple[Array, int, dict[Any, Array]]] = {}
 
     def of(self, asked: Any, column: Array, size: int, make: Callable[[], Array]) -> Array:
-        """Return what `make` says of the first `size` rows of a stored column; not to be written to.
+        """Return what `make` says of the first `size` rows of the stored column `asked[0]`; not to be written to.
 
         A column in which anything changes is another array, and rows are added behind `size`. Several threads
         may do this at once.
         """
-        known = self._kept.get(asked)
-        if known is not None and known[0] is column and len(known[1]) == size:
-            return known[1]
-        mask = make()
-        mask.flags.writeable = False
-        if (1 + len(self._kept)) * size > self.MOST_BYTES:
-            self._kept = {}
-        self._kept[asked] = column, mask
+        kept = self._kept.get(asked[0])
+        if kept is None or kept[0] is not column or kept[1] != size:
+            kept = self._kept[asked[0]] = column, size, {}
+        mask = kept[2].get(asked)
+        if mask is None:
+            mask = make()
+            mask.flags.writeable = False
+            if self._bytes(mask) > self.MOST_BYTES:
+                kept = column, size, {}
+                self._kept = {asked[0]: kept}
+            kept[2][asked] = mask
         return mask
+
+    def _bytes(self, more: Array) -> int:
+        """Return the most that everything kept and one more mask can take."""
+        masks = [
+            len(masks) * (size + self.QUESTION_BYTES)
+            for _, size, masks in list(self._kept.values())
+        ]
+        return sum(masks) + more.nbytes + self.QUESTION_BYTES
 
 
 @dataclass(frozen=True)
