@@ -249,6 +249,7 @@ class Migration(migrations.Migration):
             name='DepositReturn',
             fields=[
                 ('id', models.UUIDField(default=core.ids.new_id, editable=False, primary_key=True, serialize=False)),
+                ('asked', models.BigIntegerField()),
                 ('amount', models.BigIntegerField()),
                 ('reason', models.CharField(max_length=400)),
                 ('ref', models.CharField(blank=True, default='', max_length=200)),
@@ -260,7 +261,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 'indexes': [models.Index(condition=models.Q(('state', 'decided')), fields=['state'], name='return_open')],
-                'constraints': [models.CheckConstraint(condition=models.Q(('amount__gt', 0)), name='return_amount_positive'), models.CheckConstraint(condition=models.Q(('state__in', ['decided', 'sent', 'failed'])), name='return_state_known')],
+                'constraints': [models.CheckConstraint(condition=models.Q(('amount__gte', 0), ('amount__lte', models.F('asked'))), name='return_amount_fits'), models.UniqueConstraint(condition=models.Q(('ref', ''), _negated=True), fields=('deposit', 'ref'), name='return_once'), models.CheckConstraint(condition=models.Q(('state__in', ['decided', 'sent', 'failed'])), name='return_state_known')],
             },
         ),
         migrations.CreateModel(
@@ -268,6 +269,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.UUIDField(default=core.ids.new_id, editable=False, primary_key=True, serialize=False)),
                 ('ref', models.CharField(max_length=200)),
+                ('asked', models.BigIntegerField()),
                 ('amount', models.BigIntegerField()),
                 ('state', models.CharField(choices=[('open', 'open'), ('won', 'won'), ('lost', 'lost')], max_length=10)),
                 ('opened_at', models.DateTimeField()),

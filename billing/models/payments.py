@@ -78,11 +78,12 @@ class DisputeQuerySet(models.QuerySet["Dispute"]):
 
 
 class Dispute(models.Model):
-    """A payer's bank asks for a deposit back. `amount` of it was taken; the lock of the deposit guards it."""
+    """A payer's bank asks for a deposit back. `amount` of `asked` was taken; the lock of the deposit guards it."""
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     deposit = models.ForeignKey(Deposit, models.PROTECT, related_name="disputes")
     ref = models.CharField(max_length=200)
+    asked = models.BigIntegerField()
     amount = models.BigIntegerField()
     state = models.CharField(max_length=10, choices=[(s.value, s.value) for s in DisputeState])
     opened_at = models.DateTimeField()

@@ -1,4 +1,4 @@
-"""Money on its way back to who paid it in, because staff decided so."""
+"""Money that goes back to who paid it in: because staff decided so, or at the provider's own pages."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import uuid
 from typing import Any, Self
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
 
 from billing.machine import RETURN, ReturnState
 from billing.models.payments import Deposit
@@ -26,12 +26,14 @@ class DepositReturnQuerySet(models.QuerySet["DepositReturn"]):
 class DepositReturn(models.Model):
     """A part of a deposit, or all of it, that goes back by the way it came.
 
-    Its amount left the wallet, and counts as `refunded` of the deposit, from the moment it was decided until
-    it is known that it cannot be sent. The deposit's lock guards it.
+    `asked` is what the provider sends; `amount` of it left the wallet or became a debt, and counts as `refunded`
+    of the deposit until it is known that it does not arrive. Both are the same, but where banks took some of the
+    deposit meanwhile. The deposit's lock guards it.
     """
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     deposit = models.ForeignKey(Deposit, models.PROTECT, related_name="returns")
+    asked = models.BigIntegerField()
     amount = models.BigIntegerField()
     reason = models.CharField(max_length=400)
     # How it is called at the provider, and why it could not be sent.
@@ -45,7 +47,12 @@ class DepositReturn(models.Model):
 
     class Meta:
         constraints = [
-            models.CheckConstraint(condition=Q(amount__gt=0), name="return_amount_positive"),
+            models.CheckConstraint(
+                condition=Q(amount__gte=0, amount__lte=F("asked")), name="return_amount_fits"
+            ),
+            models.UniqueConstraint(
+                fields=["deposit", "ref"], condition=~Q(ref=""), name="return_once"
+            ),
             models.CheckConstraint(
                 condition=Q(state__in=[s.value for s in ReturnState]), name="return_state_known"
             ),

@@ -151,7 +151,6 @@ KIND_WORDS = {
     "fee": "Use: the platform's fee",
     "share_back": "Use taken back: the host's share",
     "fee_back": "Use taken back: the platform's fee",
-    "refund": "Went back to the payer",
     "returned": "Sent back to what it was paid with",
     "return_undone": "Could not be sent back",
     "payout": "Asked to be paid out",
@@ -187,7 +186,7 @@ def fees_out() -> list[dict[str, Any]]:
 RETURN_WORDS = {
     ReturnState.DECIDED: "Goes back to the payer",
     ReturnState.SENT: "Sent back to the payer",
-    ReturnState.FAILED: "Could not be sent back; it is in the wallet",
+    ReturnState.FAILED: "Could not be sent back",
 }
 
 

@@ -52,8 +52,9 @@ class ProviderEvent:
     Args:
         deposit_id: None when it names none of ours.
         payout_id: of a reversed payout, the payout.
-        amount: nano-units of `currency`; of refunds and reversals, how much in all.
-        ref: what it is about at the provider: a checkout, a payment, a dispute.
+        return_id: of a refund that we asked for, the return.
+        amount: nano-units of `currency`; of reversals, how much in all.
+        ref: what it is about at the provider: a checkout, a payment, a refund, a dispute.
         payment: the payment it belongs to; that of a dispute is its only way to a deposit.
         ignored: why it means nothing to us, a stable word.
     """
@@ -68,6 +69,7 @@ class ProviderEvent:
     note: str = ""
     ignored: str = "ignored"
     payout_id: uuid.UUID | None = None
+    return_id: uuid.UUID | None = None
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,9 @@ KINDS = {
     "checkout.session.expired": (Kind.EXPIRED, "amount_total"),
     "payment_intent.succeeded": (Kind.PAID, "amount_received"),
     "payment_intent.payment_failed": (Kind.FAILED, "amount"),
-    "charge.refunded": (Kind.REFUNDED, "amount_refunded"),
+    # Each refund by its own name: the sum that `charge.refunded` tells does not say which of them bounced.
+    "refund.created": (Kind.REFUNDED, "amount"),
+    "refund.updated": (Kind.REFUNDED, "amount"),
     "refund.failed": (Kind.BOUNCED, "amount"),
     "transfer.reversed": (Kind.REVERSED, "amount_reversed"),
     "charge.dispute.created": (Kind.DISPUTED, "amount"),
@@ -47,6 +49,8 @@ KINDS = {
 }
 # A bank that only asks has taken nothing yet.
 INQUIRIES = "warning_"
+# A refund in such a state gives the payer nothing.
+NOT_SENT = {"failed", "canceled"}
 
 
 class StripeProvider:
@@ -188,6 +192,8 @@ class StripeProvider:
         thing = event["data"]["object"]
         if name == "charge.dispute.closed" and thing["status"] == "won":
             kind = Kind.DISPUTE_WON
+        if kind is Kind.REFUNDED and thing.get("status") in NOT_SENT:
+            kind = Kind.BOUNCED
         return _event(event["id"], kind, thing, field, name)
 
     def _why_not(self, event: dict[str, Any]) -> str:
@@ -232,7 +238,7 @@ def plain_errors() -> Iterator[None]:
 
 
 def _back(refund: dict[str, Any]) -> Sent:
-    if refund.get("status") in {"failed", "canceled"}:
+    if refund.get("status") in NOT_SENT:
         raise ProviderRefuses(f"The refund is {refund.get('failure_reason') or refund['status']}.")
     return Sent(str(refund["id"]))
 
@@ -246,6 +252,7 @@ def _event(
         kind=kind,
         deposit_id=_id_in(thing, "deposit_id"),
         payout_id=_id_in(thing, "payout_id"),
+        return_id=_id_in(thing, "return_id"),
         amount=int(thing.get(field) or 0) * NANO_PER_CENT,
         currency=str(thing["currency"]).upper(),
         ref=str(thing.get("id") or ""),

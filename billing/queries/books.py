@@ -36,13 +36,19 @@ CHECKS = {
         LEFT JOIN billing_transfer t ON t.idem = 'deposit:' || d.id
         WHERE COALESCE(t.amount, 0) <> CASE
             WHEN d.state IN ('succeeded', 'refunded', 'disputed', 'lost') THEN d.amount ELSE 0 END""",
-    "deposit {0}: {1} nano-units refunded, its transfers say {2}": """
-        SELECT d.id, d.refunded, COALESCE(SUM(t.amount), 0) + r.ours FROM billing_deposit d
-        LEFT JOIN billing_transfer t ON t.group_id = d.id AND t.kind = 'refund'
+    "deposit {0}: {1} nano-units refunded, its returns say {2}": """
+        SELECT d.id, d.refunded, COALESCE(SUM(r.amount), 0) FROM billing_deposit d
+        LEFT JOIN billing_depositreturn r ON r.deposit_id = d.id AND r.state <> 'failed'
+        GROUP BY d.id HAVING d.refunded <> COALESCE(SUM(r.amount), 0)""",
+    "deposit {0}: {1} of {2} nano-units are free, though a refund or a dispute lacks some": """
+        SELECT d.id, d.amount - d.refunded - x.disputed, d.amount FROM billing_deposit d
         CROSS JOIN LATERAL (
-            SELECT COALESCE(SUM(r.amount), 0) AS ours FROM billing_depositreturn r
-            WHERE r.deposit_id = d.id AND r.state <> 'failed') r
-        GROUP BY d.id, r.ours HAVING d.refunded <> COALESCE(SUM(t.amount), 0) + r.ours""",
+            SELECT COALESCE(SUM(amount), 0) AS disputed, COALESCE(SUM(asked - amount), 0) AS lacking
+            FROM billing_dispute WHERE deposit_id = d.id AND state <> 'won') x
+        CROSS JOIN LATERAL (
+            SELECT COALESCE(SUM(asked - amount), 0) AS lacking
+            FROM billing_depositreturn WHERE deposit_id = d.id AND state = 'sent') r
+        WHERE d.amount > d.refunded + x.disputed AND x.lacking + r.lacking > 0""",
     "return {0}: {1} of {2} nano-units; taken and undone were {3}": """
         SELECT r.id, r.state, r.amount, ARRAY[x.taken, x.undone] FROM billing_depositreturn r
         CROSS JOIN LATERAL (

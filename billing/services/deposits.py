@@ -163,9 +163,11 @@ def _apply(provider: str, event: ProviderEvent) -> str:
         raise Unavailable(
             "deposit_not_paid_yet", "We have not heard of this payment; tell us again."
         )
+    if event.kind is Kind.REFUNDED:
+        return returns.note_refunded(found, event)
     if event.kind is Kind.BOUNCED:
         return returns.note_bounced(found, event)
-    return takebacks.go_back(found, event)
+    return takebacks.follow_dispute(found, event)
 
 
 def _deposit_of(provider: str, event: ProviderEvent) -> Deposit | None:
@@ -210,7 +212,7 @@ def _catch_up(found: Deposit) -> None:
         provider=found.provider, payment=found.payment, outcome="deposit_unknown"
     )
     # A dispute's end may have come before its beginning: both together tell the whole.
-    order = [Kind.REFUNDED, Kind.DISPUTED, Kind.DISPUTE_LOST, Kind.DISPUTE_WON]
+    order = [Kind.REFUNDED, Kind.BOUNCED, Kind.DISPUTED, Kind.DISPUTE_LOST, Kind.DISPUTE_WON]
     rows = [row for row in early if found.payment and Kind(row.kind) in order]
     for row in sorted(rows, key=lambda row: order.index(Kind(row.kind))):
         event = ProviderEvent(

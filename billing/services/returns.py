@@ -1,8 +1,8 @@
-"""Deposits that staff send back to where they came from, whole or in part. Nano-units.
+"""Deposits that go back to where they came from, whole or in part. Nano-units.
 
-The amount leaves the wallet when it is decided, so nothing can spend it meanwhile, and comes back if the provider
-will not send it. What the provider tells of it afterwards, in any order and how often, moves nothing twice: it is
-counted in `refunded` of the deposit already.
+What staff decide leaves the wallet at once, so nothing can spend it meanwhile, and comes back if the provider will
+not send it. What is refunded at the provider's own pages is followed the same way. Each is known by the provider's
+name for it, so what is told of it, in any order and how often, moves nothing twice.
 """
 
 from __future__ import annotations
@@ -18,17 +18,19 @@ from audit import services as audit
 from billing import ledger
 from billing.events import DepositReturnChanged
 from billing.machine import DepositState, ReturnState
-from billing.models import AccountKind, Deposit, DepositReturn, PaymentEvent, Transfer
-from billing.providers.base import Kind, ProviderEvent
+from billing.models import Deposit, DepositReturn
+from billing.providers.base import ProviderEvent
 from billing.services import takebacks
 from billing.services.refunds import claimant, parse_reason
 from billing.services.wallets import announce, wallet_of
 from core import clock, idempotency, money, outbox
-from core.errors import Conflict, FundsInsufficient, Invalid, NotFound, Unavailable
+from core.errors import Conflict, FundsInsufficient, Invalid, NotFound
 from core.ids import new_id
 
 CENT = money.NANO // 100
 NOTE_LENGTH = 400
+BY_PROVIDER = "Refunded at the provider"
+NOT_TAKEN = "The payer's bank did not take it."
 
 
 @transaction.atomic
@@ -63,19 +65,23 @@ def return_deposit(
     if first != return_id:
         return DepositReturn.objects.get(pk=first)
     _require_returnable(actor, found)
-    now = clock.now()
-    made = DepositReturn.objects.create(
-        id=return_id,
-        deposit=found,
-        amount=_fitting(found, amount),
-        reason=reason,
-        state=ReturnState.DECIDED.value,
-        created_at=now,
-        changed_at=now,
+    fitting = _fitting(found, amount)
+    _require_free(found, fitting)
+    made = _write(
+        found, ReturnState.DECIDED, id=return_id, asked=fitting, amount=fitting, reason=reason
     )
-    _take(found, made)
+    takebacks.take(found, made.pk, fitting, "returned")
+    _count(found, fitting)
+    takebacks.restate(found)
     _tell(actor, made)
     return made
+
+
+def _write(found: Deposit, state: ReturnState, **fields: Any) -> DepositReturn:
+    now = clock.now()
+    return DepositReturn.objects.create(
+        deposit=found, state=state.value, created_at=now, changed_at=now, **fields
+    )
 
 
 def _fitting(found: Deposit, amount: int | None) -> int:
@@ -104,11 +110,11 @@ def _require_returnable(actor: Actor, found: Deposit) -> None:
         )
 
 
-def _take(found: Deposit, made: DepositReturn) -> None:
-    """Take it out of the wallet; only what is free may go."""
+def _require_free(found: Deposit, amount: int) -> None:
+    """What staff send back leaves no debt: only what is free may go."""
     wallet = wallet_of(found.owner_id, found.currency)
     free = max(0, ledger.free(wallet))
-    if wallet.frozen or made.amount > free:
+    if wallet.frozen or amount > free:
         told = money.decimal_string(0 if wallet.frozen else free)
         raise FundsInsufficient(
             "return_exceeds_wallet",
@@ -116,11 +122,6 @@ def _take(found: Deposit, made: DepositReturn) -> None:
             available=told,
             currency=found.currency,
         )
-    gateway = ledger.account_of(AccountKind.GATEWAY, None, found.currency)
-    _post(made, wallet, gateway, "returned")
-    _count(found, made.amount)
-    wallet.refresh_from_db(fields=["balance"])
-    ledger.redraw(wallet)
 
 
 @transaction.atomic
@@ -136,25 +137,56 @@ def note_not_returned(*, return_id: uuid.UUID, why: str) -> None:
     """The provider will never send this; it is in the wallet again. Harmless the second time."""
     made = _locked(return_id)
     if ReturnState(made.state) is ReturnState.DECIDED:
-        _undo(made, why)
-        _catch_up(made.deposit)
+        _undo(made, note=why[:NOTE_LENGTH])
+
+
+def note_refunded(found: Deposit, event: ProviderEvent) -> str:
+    """A refund of a paid, locked deposit is on its way, by our decision or by somebody at the provider's pages."""
+    made = _named(found, event)
+    if made is None:
+        made = _write(
+            found,
+            ReturnState.SENT,
+            asked=max(0, min(event.amount, found.amount)),
+            amount=0,
+            ref=event.ref,
+            reason=BY_PROVIDER,
+        )
+        takebacks.settle(found)
+        made.refresh_from_db(fields=["amount"])
+        _tell(Actor.system(), made)
+    elif ReturnState(made.state) is ReturnState.DECIDED:
+        _move(made, ReturnState.SENT, ref=event.ref)
+    else:
+        return "nothing_new"
+    return event.kind.value
 
 
 def note_bounced(found: Deposit, event: ProviderEvent) -> str:
-    """What was sent back did not arrive and is with the provider again; `found` is the locked deposit.
-
-    Raises Unavailable `return_not_sent_yet` while we have not heard how it is called: tell us again.
-    """
-    made = DepositReturn.objects.lock().filter(deposit=found, ref=event.ref).first()
+    """What was sent back did not arrive and is with the provider again; `found` is the locked deposit."""
+    made = _named(found, event)
     if made is None:
-        if DepositReturn.objects.filter(deposit=found, state=ReturnState.DECIDED.value).exists():
-            raise Unavailable("return_not_sent_yet", "We do not know this refund; tell us again.")
-        return "refund_unknown"
-    if ReturnState(made.state) is not ReturnState.SENT:
+        # Its beginning comes later, and must take nothing then.
+        asked = max(0, min(event.amount, found.amount))
+        _write(
+            found, ReturnState.FAILED, asked=asked, amount=0, ref=event.ref, reason=BY_PROVIDER,
+            note=NOT_TAKEN,
+        )  # fmt: skip
+    elif ReturnState(made.state) is ReturnState.FAILED:
         return "nothing_new"
-    made.deposit = found
-    _undo(made, "The payer's bank did not take it.")
+    else:
+        _undo(made, ref=event.ref, note=NOT_TAKEN)
     return event.kind.value
+
+
+def _named(found: Deposit, event: ProviderEvent) -> DepositReturn | None:
+    """Return the return that an event is about: ours by the id that we gave it, others by their name."""
+    mine = DepositReturn.objects.lock().filter(deposit=found)
+    made = mine.filter(pk=event.return_id).first() if event.return_id else None
+    made = made or mine.filter(ref=event.ref).first()
+    if made is not None:
+        made.deposit = found
+    return made
 
 
 def returns_of(*, deposit_id: uuid.UUID) -> list[DepositReturn]:
@@ -171,41 +203,18 @@ def _locked(return_id: uuid.UUID) -> DepositReturn:
     return made
 
 
-def _undo(made: DepositReturn, why: str) -> None:
+def _undo(made: DepositReturn, **fields: Any) -> None:
+    """Put it back into the wallet, or to whom else of the payer's banks still asks for it."""
     found = made.deposit
-    wallet = wallet_of(found.owner_id, found.currency)
-    gateway = ledger.account_of(AccountKind.GATEWAY, None, found.currency)
-    _post(made, gateway, wallet, "return_undone")
-    wallet.refresh_from_db(fields=["balance"])
-    ledger.redraw(wallet)
-    _move(made, ReturnState.FAILED, note=why[:NOTE_LENGTH])
+    takebacks.give_back(found, made.pk, taken="returned", given="return_undone")
+    _move(made, ReturnState.FAILED, **fields)
     _count(found, -made.amount)
-    takebacks.settle_debt(found.owner_id, found.currency)
+    takebacks.settle(found)
 
 
 def _count(found: Deposit, amount: int) -> None:
     found.refunded += amount
     found.save(update_fields=["refunded"])
-    takebacks.restate(found)
-
-
-def _catch_up(found: Deposit) -> None:
-    """Take what the provider has sent back by itself, and which we took for ours while that was open."""
-    told = PaymentEvent.objects.filter(deposit_id=found.pk, kind=Kind.REFUNDED.value)
-    most = max(told.values_list("amount", flat=True), default=0)
-    if most > found.refunded:
-        event = ProviderEvent(
-            id="", kind=Kind.REFUNDED, deposit_id=found.pk, amount=most, currency=found.currency
-        )
-        takebacks.go_back(found, event)
-
-
-def _post(made: DepositReturn, src: Any, dst: Any, kind: str) -> None:
-    row = Transfer(
-        group_id=made.pk, src=src, dst=dst, amount=made.amount, kind=kind,
-        idem=f"{kind}:{made.pk}", created_at=clock.now(),
-    )  # fmt: skip
-    Transfer.objects.bulk_create([row])
 
 
 def _move(made: DepositReturn, to: ReturnState, **fields: Any) -> None:

@@ -1,7 +1,9 @@
 """Money that goes back to a card, by a refund or a dispute, and the debts that this may leave. Nano-units.
 
-It leaves the wallet as far as the wallet's free money goes; the rest becomes a receivable: a wallet is never
-below zero. While something is disputed or owed the wallet is frozen, and what is free pays the debt first.
+Each refund and each dispute asks for a part of its deposit and takes what no other has of it; what one of them gives
+up goes to the next that still lacks some. It leaves the wallet as far as the wallet's free money goes; the rest
+becomes a receivable: a wallet is never below zero. While something is disputed or owed the wallet is frozen, and what
+is free pays the debt first.
 """
 
 from __future__ import annotations
@@ -16,8 +18,8 @@ from accounts.actors import Actor
 from audit import services as audit
 from billing import ledger, queries
 from billing.events import DisputeChanged, WalletFroze
-from billing.machine import DepositState, DisputeState
-from billing.models import Account, AccountKind, Deposit, Dispute, Transfer
+from billing.machine import DepositState, DisputeState, ReturnState
+from billing.models import Account, AccountKind, Deposit, DepositReturn, Dispute, Transfer
 from billing.providers.base import Kind, ProviderEvent
 from billing.services.moving import move_deposit
 from billing.services.wallets import announce, wallet_of
@@ -27,25 +29,37 @@ from core.ids import new_id
 OPEN, WON, LOST = DisputeState.OPEN, DisputeState.WON, DisputeState.LOST
 
 
-def go_back(found: Deposit, event: ProviderEvent) -> str:
-    """Take back of a paid, locked deposit what the payer's bank has, or give back what it left us."""
-    news = _refund(found, event) if event.kind is Kind.REFUNDED else _dispute(found, event)
-    if not news:
+def follow_dispute(found: Deposit, event: ProviderEvent) -> str:
+    """Take of a paid, locked deposit what the payer's bank has, or give back what it left us."""
+    if not _dispute(found, event):
         return "nothing_new"
-    restate(found)
-    settle_debt(found.owner_id, found.currency)
+    settle(found)
     return event.kind.value
 
 
-def _refund(found: Deposit, event: ProviderEvent) -> bool:
-    # Stripe tells how much was refunded in all; what it told before has been taken already.
-    more = min(event.amount, found.amount - _disputed(found)) - found.refunded
-    if more <= 0:
-        return False
-    _take(found, found.pk, more, "refund")
-    found.refunded += more
-    found.save(update_fields=["refunded"])
-    return True
+def settle(found: Deposit) -> None:
+    """Bring a locked deposit, and its owner's wallet and debts, to what refunds and disputes say now."""
+    _take_more(found)
+    restate(found)
+    settle_debt(found.owner_id, found.currency)
+
+
+def _take_more(found: Deposit) -> None:
+    """Take for each refund and dispute, oldest first, what it asks for and nothing else has taken."""
+    disputes = Dispute.objects.filter(deposit=found).exclude(state=WON.value)
+    for dispute in disputes.order_by("opened_at", "pk"):
+        if more := min(dispute.asked - dispute.amount, left_of(found)):
+            take(found, dispute.pk, more, "dispute")
+            dispute.amount += more
+            dispute.save(update_fields=["amount"])
+    sent = DepositReturn.objects.filter(deposit=found, state=ReturnState.SENT.value)
+    for made in sent.order_by("created_at", "pk"):
+        if more := min(made.asked - made.amount, left_of(found)):
+            take(found, made.pk, more, "returned")
+            made.amount += more
+            made.save(update_fields=["amount"])
+            found.refunded += more
+            found.save(update_fields=["refunded"])
 
 
 def _dispute(found: Deposit, event: ProviderEvent) -> bool:
@@ -61,7 +75,7 @@ def _dispute(found: Deposit, event: ProviderEvent) -> bool:
     if event.kind is Kind.DISPUTE_LOST and state is OPEN:
         _close(found, dispute, LOST)
     elif event.kind is Kind.DISPUTE_WON and state is not WON:
-        _give_back(found, dispute)
+        give_back(found, dispute.pk, taken="dispute", given="dispute_won")
         _close(found, dispute, WON)
     else:
         return False
@@ -69,15 +83,17 @@ def _dispute(found: Deposit, event: ProviderEvent) -> bool:
 
 
 def _open(found: Deposit, event: ProviderEvent, *, takes: bool = True) -> Dispute:
-    left = left_of(found)
     dispute = Dispute.objects.create(
         deposit=found,
         ref=event.ref,
-        amount=min(event.amount, left) if takes else 0,
+        asked=max(0, min(event.amount, found.amount)),
+        amount=0,
         state=OPEN.value,
         opened_at=clock.now(),
     )
-    _take(found, dispute.pk, dispute.amount, "dispute")
+    if takes:
+        _take_more(found)
+        dispute.refresh_from_db(fields=["amount"])
     _tell(found, dispute)
     restate(found)
     return dispute
@@ -130,7 +146,8 @@ def restate(found: Deposit) -> None:
         move_deposit(Actor.system(), found, to)
 
 
-def _take(found: Deposit, group: uuid.UUID, amount: int, kind: str) -> None:
+def take(found: Deposit, group: uuid.UUID, amount: int, kind: str) -> None:
+    """Take `amount` out of the wallet; what is not free there is owed."""
     wallet = wallet_of(found.owner_id, found.currency)
     free = min(amount, max(0, ledger.free(wallet)))
     gateway = ledger.account_of(AccountKind.GATEWAY, None, found.currency)
@@ -139,11 +156,11 @@ def _take(found: Deposit, group: uuid.UUID, amount: int, kind: str) -> None:
     _redraw(wallet)
 
 
-def _give_back(found: Deposit, dispute: Dispute) -> None:
-    """Reverse what a dispute took, leg by leg."""
-    legs = Transfer.objects.filter(group_id=dispute.pk, kind="dispute").select_related("src", "dst")
+def give_back(found: Deposit, group: uuid.UUID, *, taken: str, given: str) -> None:
+    """Reverse what a refund or a dispute took by transfers of the kind `taken`, leg by leg."""
+    legs = Transfer.objects.filter(group_id=group, kind=taken).select_related("src", "dst")
     wallet = wallet_of(found.owner_id, found.currency)
-    _post(dispute.pk, "dispute_won", [(leg.dst, leg.src, leg.amount) for leg in legs])
+    _post(group, given, [(leg.dst, leg.src, leg.amount) for leg in legs])
     _redraw(wallet)
 
 

@@ -16,13 +16,15 @@ from django.test import Client
 
 from accounts.actors import Actor
 from billing import services
-from billing.models import Deposit
+from billing.models import Deposit, DepositReturn
 from core import money
 from core.ids import new_id
 
 SECRET = "whsec_for_tests"
 USD = money.NANO
 PAID = "checkout.session.completed"
+REFUNDED = "refund.created"
+BOUNCED = "refund.failed"
 DISPUTED = "charge.dispute.created"
 CLOSED = "charge.dispute.closed"
 
@@ -49,6 +51,28 @@ def paid(deposit: Deposit, usd: float | None = None) -> dict[str, Any]:
     """A Checkout session that was paid."""
     cents = int(usd * 100) if usd is not None else deposit.amount * 100 // USD
     return thing(deposit, amount_total=cents, payment_status="paid")
+
+
+def refund(deposit: Deposit, cents: int, *, ref: str = "re_1", **fields: Any) -> Any:
+    """A refund as Stripe tells it: what we did not ask for names the payment only."""
+    return {
+        "id": ref,
+        "object": "refund",
+        "metadata": {},
+        "currency": "usd",
+        "amount": cents,
+        "payment_intent": f"pi_{deposit.pk}",
+        "status": "succeeded",
+        **fields,
+    }
+
+
+def ours(deposit: Deposit, made: DepositReturn, **fields: Any) -> Any:
+    """The refund that Stripe made of a return."""
+    cents = made.asked * 100 // USD
+    return refund(
+        deposit, cents, ref=f"re_{made.pk}", metadata={"return_id": str(made.pk)}, **fields
+    )
 
 
 def dispute(deposit: Deposit, cents: int = 2000, *, ref: str = "dp_1", **fields: Any) -> Any:

@@ -19,17 +19,21 @@ from billing.providers.fake import FakeProvider
 from billing.providers.stripe_ import StripeProvider
 from billing.tests.hosts import USD
 from billing.tests.payments import (
+    BOUNCED,
+    CLOSED,
     DISPUTED,
     PAID,
+    REFUNDED,
     SECRET,
     asked,
     balance,
     dispute,
+    ours,
     paid,
+    refund,
     send,
     set_aside,
     stripe_that_says,
-    thing,
 )
 from core import clock
 from core.errors import Conflict, DomainError, Forbidden, FundsInsufficient, Invalid, NotFound
@@ -37,7 +41,6 @@ from core.ids import new_id
 from tests import cast
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("books_are_right")]
-REFUNDED = "charge.refunded"
 
 
 @pytest.fixture
@@ -93,7 +96,7 @@ def test_all_of_a_deposit_leaves_the_wallet_at_once_and_goes_back_once(
     tasks.send_returns()
     tasks.send_returns()
     assert (state(made), made.ref, stripe.asked) == ("sent", f"re_{made.pk}", [20])
-    assert send(REFUNDED, thing(deposit, amount_refunded=2000)) == (200, "nothing_new")
+    assert send(REFUNDED, ours(deposit, made)) == (200, "nothing_new")
     assert (balance(alice), deposit.refunded) == ((0, False), 20 * USD)
     moved = Transfer.objects.filter(group_id=made.pk).values_list("kind", "amount")
     assert list(moved) == [("returned", 20 * USD)]
@@ -107,17 +110,18 @@ def test_all_of_a_deposit_leaves_the_wallet_at_once_and_goes_back_once(
 def test_a_part_goes_back_and_later_the_rest(
     deposit: Deposit, alice: Actor, dora: Actor, stripe: Stripe
 ) -> None:
-    back(dora, deposit, 5)
+    made = back(dora, deposit, 5)
     assert (balance(alice)[0], state(deposit)) == (15 * USD, "succeeded")
     # Stripe tells before we have noted that it was sent.
-    assert send(REFUNDED, thing(deposit, amount_refunded=500)) == (200, "nothing_new")
+    assert send(REFUNDED, ours(deposit, made)) == (200, "refunded")
+    assert (state(made), made.ref, balance(alice)[0]) == ("sent", f"re_{made.pk}", 15 * USD)
     tasks.send_returns()
     with pytest.raises(Conflict) as refused:
         back(dora, deposit, 16)
     assert (refused.value.code, refused.value.data["left"]) == ("return_exceeds_deposit", "15.00")
     back(dora, deposit)
     tasks.send_returns()
-    assert (balance(alice)[0], state(deposit), stripe.asked) == (0, "refunded", [5, 15])
+    assert (balance(alice)[0], state(deposit), stripe.asked) == (0, "refunded", [15])
 
 
 def test_the_same_key_is_the_same_return(
@@ -196,12 +200,13 @@ def test_a_provider_that_is_away_is_asked_again_and_one_that_refuses_gives_it_ba
     assert stripe.asked == [20, 20]
 
 
-def test_what_the_provider_sends_back_by_itself_meanwhile_counts_all_the_same(
+def test_what_the_provider_sends_back_by_itself_meanwhile_counts_by_itself(
     deposit: Deposit, alice: Actor, dora: Actor, stripe: Stripe
 ) -> None:
     made = back(dora, deposit, 10)
-    # Somebody refunds 4 in Stripe's own pages; until ours is settled these look like a part of it.
-    assert send(REFUNDED, thing(deposit, amount_refunded=400)) == (200, "nothing_new")
+    # Somebody refunds 4 in Stripe's own pages.
+    assert send(REFUNDED, refund(deposit, 400)) == (200, "refunded")
+    assert (balance(alice)[0], deposit.returns.get(ref="re_1").state) == (6 * USD, "sent")
     stripe.fails = ProviderRefuses("no")
     tasks.send_returns()
     assert state(made) == "failed"
@@ -212,14 +217,65 @@ def test_a_refund_that_does_not_arrive_is_in_the_wallet_again_once(
     deposit: Deposit, alice: Actor, dora: Actor, stripe: Stripe
 ) -> None:
     made = back(dora, deposit)
-    failed = {**thing(deposit, amount=2000), "id": f"re_{made.pk}", "metadata": {}}
-    # It may be told before we know how it is called: Stripe tells again later.
-    assert send("refund.failed", failed) == (503, "return_not_sent_yet")
     tasks.send_returns()
-    assert send("refund.failed", failed) == (200, "bounced")
-    assert send("refund.failed", failed) == (200, "nothing_new")
+    assert send(BOUNCED, ours(deposit, made)) == (200, "bounced")
+    assert send(BOUNCED, ours(deposit, made)) == (200, "nothing_new")
+    # Stripe promises no order: its beginning is told after its end.
+    assert send(REFUNDED, ours(deposit, made)) == (200, "nothing_new")
     assert (state(made), balance(alice)[0], state(deposit)) == ("failed", 20 * USD, "succeeded")
-    assert send("refund.failed", {**failed, "id": "re_other"}) == (200, "refund_unknown")
+    assert send(BOUNCED, refund(deposit, 2000, ref="re_other")) == (200, "bounced")
+    assert send(REFUNDED, refund(deposit, 2000, ref="re_other")) == (200, "nothing_new")
+    assert balance(alice)[0] == 20 * USD
+
+
+def test_one_that_bounces_before_we_know_that_it_was_sent_is_not_sent_again(
+    deposit: Deposit, alice: Actor, dora: Actor, stripe: Stripe
+) -> None:
+    made = back(dora, deposit)
+    assert send(BOUNCED, ours(deposit, made)) == (200, "bounced")
+    tasks.send_returns()
+    services.note_returned(return_id=made.pk, ref=f"re_{made.pk}")
+    assert (state(made), made.ref, stripe.asked) == ("failed", f"re_{made.pk}", [])
+    assert (balance(alice)[0], state(deposit)) == (20 * USD, "succeeded")
+
+
+def test_a_refused_return_does_not_take_again_what_bounced_before(
+    deposit: Deposit, alice: Actor, dora: Actor, stripe: Stripe
+) -> None:
+    first = back(dora, deposit, 10)
+    tasks.send_returns()
+    assert send(REFUNDED, ours(deposit, first)) == (200, "nothing_new")
+    assert send(BOUNCED, ours(deposit, first)) == (200, "bounced")
+    second = back(dora, deposit, 5)
+    stripe.fails = ProviderRefuses("No.")
+    tasks.send_returns()
+    assert (state(second), balance(alice)[0]) == ("failed", 20 * USD)
+
+
+def test_what_a_bank_asked_for_during_a_return_is_taken_when_the_return_fails(
+    deposit: Deposit, alice: Actor, dora: Actor, stripe: Stripe
+) -> None:
+    made = back(dora, deposit)
+    assert send(DISPUTED, dispute(deposit)) == (200, "disputed")
+    # Stripe refunds no disputed charge.
+    stripe.fails = ProviderRefuses("This charge is disputed.")
+    tasks.send_returns()
+    assert (state(made), balance(alice)) == ("failed", (0, True))
+    assert send(CLOSED, dispute(deposit, status="lost"))[0] == 200
+    assert (state(deposit), balance(alice)) == ("lost", (0, False))
+
+
+@pytest.mark.parametrize(("status", "left"), [("lost", 0), ("won", 20)])
+def test_what_a_bank_asked_for_is_taken_of_a_refund_that_bounces(
+    deposit: Deposit, alice: Actor, dora: Actor, stripe: Stripe, status: str, left: int
+) -> None:
+    made = back(dora, deposit)
+    tasks.send_returns()
+    assert send(DISPUTED, dispute(deposit)) == (200, "disputed")
+    assert send(BOUNCED, ours(deposit, made)) == (200, "bounced")
+    assert balance(alice) == (0, True)
+    assert send(CLOSED, dispute(deposit, status=status))[0] == 200
+    assert balance(alice) == (left * USD, False)
 
 
 def test_an_old_one_that_nobody_sent_is_looked_for_and_never_sent_twice(

@@ -9,17 +9,19 @@ from accounts.actors import Actor
 from billing import services, tasks
 from billing.models import Account, Deposit, Dispute, PaymentEvent, Transfer
 from billing.tests.payments import (
+    BOUNCED,
     CLOSED,
     DISPUTED,
     PAID,
+    REFUNDED,
     USD,
     asked,
     balance,
     dispute,
     paid,
+    refund,
     send,
     set_aside,
-    thing,
 )
 from core import clock
 from core.errors import Conflict
@@ -45,21 +47,49 @@ def state(deposit: Deposit) -> str:
 
 def test_money_that_goes_back_before_it_came_is_asked_for_again(alice: Actor) -> None:
     deposit = asked(alice)
-    refund = thing(deposit, amount=2000, amount_refunded=2000)
-    told = send("charge.refunded", refund, event_id="evt_r")
-    assert told == (503, "deposit_not_paid_yet")
+    named = refund(deposit, 2000, metadata={"deposit_id": str(deposit.pk)})
+    assert send(REFUNDED, named, event_id="evt_r") == (503, "deposit_not_paid_yet")
     assert not PaymentEvent.objects.exists()
     assert send(PAID, paid(deposit)) == (200, "credited")
-    assert send("charge.refunded", refund, event_id="evt_r") == (200, "refunded")
+    assert send(REFUNDED, named, event_id="evt_r") == (200, "refunded")
     assert balance(alice) == (0, False)
 
 
-def test_refunds_in_parts_take_what_each_adds(alice: Actor, deposit: Deposit) -> None:
-    # The third is told late, after the fourth: it adds nothing.
-    for refunded, left in ((500, 15), (500, 15), (1200, 8), (900, 8), (2000, 0)):
-        send("charge.refunded", thing(deposit, amount=2000, amount_refunded=refunded))
+def test_a_refund_that_names_only_its_payment_is_kept_until_that_is_known(alice: Actor) -> None:
+    deposit = asked(alice)
+    assert send(REFUNDED, refund(deposit, 700)) == (200, "deposit_unknown")
+    assert send(REFUNDED, refund(deposit, 500, ref="re_2")) == (200, "deposit_unknown")
+    assert send(BOUNCED, refund(deposit, 500, ref="re_2")) == (200, "deposit_unknown")
+    assert send(PAID, paid(deposit)) == (200, "credited")
+    assert balance(alice) == (13 * USD, False)
+
+
+def test_each_refund_takes_its_part_once_however_often_it_is_told(
+    alice: Actor, deposit: Deposit
+) -> None:
+    for ref, cents, left in (("a", 500, 15), ("a", 500, 15), ("b", 700, 8), ("c", 9900, 0)):
+        send(REFUNDED, refund(deposit, cents, ref=ref))
+        send("refund.updated", refund(deposit, cents, ref=ref))
         assert balance(alice) == (left * USD, False)
     assert (state(deposit), deposit.refunded) == ("refunded", 20 * USD)
+    # The largest could not have all that it asked for: what another gives up goes there.
+    assert send("refund.updated", refund(deposit, 500, ref="a", status="canceled"))[1] == "bounced"
+    assert (state(deposit), balance(alice)) == ("refunded", (0, False))
+    assert send(BOUNCED, refund(deposit, 9900, ref="c")) == (200, "bounced")
+    assert (state(deposit), balance(alice)) == ("succeeded", (13 * USD, False))
+
+
+def test_a_refund_that_was_spent_is_owed_and_the_debt_goes_when_it_bounces(
+    alice: Actor, deposit: Deposit
+) -> None:
+    hold = set_aside(alice, 15 * USD)
+    assert send(REFUNDED, refund(deposit, 2000)) == (200, "refunded")
+    assert (balance(alice), owed(alice)) == ((15 * USD, True), 15 * USD)
+    assert send(BOUNCED, refund(deposit, 2000)) == (200, "bounced")
+    assert send(BOUNCED, refund(deposit, 2000)) == (200, "nothing_new")
+    assert send(REFUNDED, refund(deposit, 2000)) == (200, "nothing_new")
+    assert (balance(alice), owed(alice), state(deposit)) == ((20 * USD, False), 0, "succeeded")
+    services.release_hold(actor=alice, hold_id=hold)
 
 
 def test_a_dispute_freezes_the_wallet_takes_what_is_free_and_owes_the_rest(
@@ -141,12 +171,12 @@ def test_a_second_dispute_takes_and_returns_its_own_part_only(
 def test_refunds_and_disputes_together_never_take_more_than_was_paid(
     alice: Actor, deposit: Deposit
 ) -> None:
-    send("charge.refunded", thing(deposit, amount_refunded=1500))
+    send(REFUNDED, refund(deposit, 1500))
     send(DISPUTED, dispute(deposit, 2000))
     assert balance(alice) == (0, True)
     assert Dispute.objects.get().amount == 5 * USD
     send(CLOSED, dispute(deposit, status="won"))
-    send("charge.refunded", thing(deposit, amount_refunded=9900))
+    send(REFUNDED, refund(deposit, 9900, ref="re_2"))
     assert (state(deposit), balance(alice)) == ("refunded", (0, False))
 
 

@@ -95,7 +95,14 @@ class Writer:
             return self._message(asked, Kind.PAID, asked.amount)
         found = self.dice.choice(deposits)
         kind = self.dice.choice(
-            [Kind.PAID, Kind.REFUNDED, Kind.DISPUTED, Kind.DISPUTE_WON, Kind.DISPUTE_LOST]
+            [
+                Kind.PAID,
+                Kind.REFUNDED,
+                Kind.BOUNCED,
+                Kind.DISPUTED,
+                Kind.DISPUTE_WON,
+                Kind.DISPUTE_LOST,
+            ]
         )
         return self._message(
             found, kind, found.amount // self.dice.choice([1, 2]) if kind != Kind.PAID else found.amount
@@ -104,7 +111,7 @@ class Writer:
     def _message(self, found: Deposit, kind: Kind, amount: int) -> Plan:
         plan = {
             "key": f"ev-{self.dice.getrandbits(100)}", "kind": kind.value, "deposit": str(found.pk),
-            "amount": amount, "dispute": f"dp-{self.dice.choice([1, 2])}-{found.pk}",
+            "amount": amount, "ref": f"{self.dice.choice([1, 2])}-{found.pk}",
         }  # fmt: skip
         self.told.append(plan)
         return plan
@@ -118,7 +125,7 @@ class Writer:
             deposit_id=None if disputed else uuid.UUID(plan["deposit"]),
             amount=plan["amount"],
             currency=settings.CURRENCY,
-            ref=plan["dispute"] if disputed else "",
+            ref=f"dp-{plan['ref']}" if disputed else f"re-{plan['ref']}",
             payment=f"pi-{plan['deposit']}",
         )
         return billing.apply_event(provider=settings.DC.payments, event=event)

@@ -54,7 +54,14 @@ class MoneyRules(Life):
     @rule(
         which=some,
         kind=st.sampled_from(
-            [Kind.REFUNDED, Kind.DISPUTED, Kind.DISPUTED, Kind.DISPUTE_WON, Kind.DISPUTE_LOST]
+            [
+                Kind.REFUNDED,
+                Kind.BOUNCED,
+                Kind.DISPUTED,
+                Kind.DISPUTED,
+                Kind.DISPUTE_WON,
+                Kind.DISPUTE_LOST,
+            ]
         ),
         fuse=fuses,
     )
@@ -64,8 +71,9 @@ class MoneyRules(Life):
         if not paid:
             return
         one = paid[which % len(paid)]
+        name = f"re-{which % 4}" if kind in {Kind.REFUNDED, Kind.BOUNCED} else "dp"
         event = replace(
-            one, id=f"bank-{new_id()}", kind=kind, ref=f"dp-{one.payment}",
+            one, id=f"bank-{new_id()}", kind=kind, ref=f"{name}-{one.payment}",
             amount=one.amount // 2 if which % 3 else one.amount,
         )  # fmt: skip
         if self._refusable(lambda: self._told(event), fuse):
