@@ -141,7 +141,10 @@ class PricesQuery(serializers.Serializer[Any]):
 
 
 class MarketPricesView(APIView):
-    """What free cards of each model asked, hour by hour, newest first; an hour that nobody saw is no row."""
+    """What hosts asked for free cards of each model, hour by hour, newest first; an hour that nobody saw is no row.
+
+    Each host has one voice. `thin`: fewer than three hosts, so that one of them makes the figures.
+    """
 
     permission_classes = [AllowAny]
 
@@ -165,7 +168,8 @@ class MarketPricesView(APIView):
             rows = rows.filter(gpu_model="" if asked["without_cards"] else asked["gpu_model"])
         if "after" in asked:
             hour, model = place_of(asked["after"])
-            rows = rows.filter(Q(hour__lt=hour) | Q(hour=hour, gpu_model__gt=model))
+            # Said twice, as the index finds the first and not the second.
+            rows = rows.filter(hour__lte=hour).filter(Q(hour__lt=hour) | Q(gpu_model__gt=model))
         page = list(rows.order_by("-hour", "gpu_model")[: asked["limit"] + 1])
         shown, more = page[: asked["limit"]], len(page) > asked["limit"]
         after = cursor_of(shown[-1]) if more else None

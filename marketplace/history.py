@@ -17,7 +17,7 @@ from nodes.queries import PricePoint
 # Days -> seconds of a step: some thirty points, which a line of this size can show and a table can list.
 PERIODS = {1: 3600, 7: 6 * 3600, 30: 86_400, 90: 3 * 86_400}
 USUAL_DAYS = 7
-MOST_DAYS = 365
+MOST_DAYS = ModelPrice.KEPT_DAYS - 1
 # What is older than the hour before this one is not what it costs now.
 FRESH = dt.timedelta(hours=2)
 WIDTH, HEIGHT, MARGIN = 240, 40, 2
@@ -38,6 +38,8 @@ def model_face(
         "name": model or NO_CARD,
         "search": urlencode({"gpu_model": model} if model else {"gpus": 0}),
         "free": now.free if now else None,
+        "hosts": now.hosts if now else None,
+        "thin": now is not None and now.hosts < ModelPrice.LEAST_HOSTS,
         "p10": _hourly(now.p10) if now else None,
         "p50": _hourly(now.p50) if now else None,
         "p90": _hourly(now.p90) if now else None,
@@ -46,6 +48,7 @@ def model_face(
             {
                 "at": point.at,
                 "free": point.free,
+                "hosts": point.hosts,
                 "p10": _hourly(point.p10),
                 "p50": _hourly(point.p50),
                 "p90": _hourly(point.p90),
@@ -117,6 +120,8 @@ def price_out(row: ModelPrice) -> dict[str, Any]:
         "gpu_model": row.gpu_model or None,
         "hour": row.hour,
         "free": row.free,
+        "hosts": row.hosts,
+        "thin": row.hosts < ModelPrice.LEAST_HOSTS,
         "p10_hourly": _hourly(row.p10),
         "p50_hourly": _hourly(row.p50),
         "p90_hourly": _hourly(row.p90),

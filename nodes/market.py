@@ -124,15 +124,21 @@ class SmartPrice(models.Model):
 
 
 class ModelPrice(models.Model):
-    """What the free cards of one model asked in one hour: percentiles over cards, nano-units a second each.
+    """What hosts asked for free cards of one model in one hour, nano-units a second each; one voice a host.
 
-    `gpu_model` is empty for machines without a card, which are rented whole. Simulated machines do not count.
+    `free` cards of so many `hosts`. `gpu_model` is empty for machines without a card, which are rented whole.
+    Simulated machines do not count.
     """
+
+    KEPT_DAYS = 366
+    # A median of fewer hosts than this is what one of them wishes it to be.
+    LEAST_HOSTS = 3
 
     id = models.BigAutoField(primary_key=True)
     gpu_model = models.CharField(max_length=200, blank=True)
     hour = models.DateTimeField()
     free = models.PositiveIntegerField()
+    hosts = models.PositiveIntegerField()
     p10 = models.BigIntegerField()
     p50 = models.BigIntegerField()
     p90 = models.BigIntegerField()
@@ -140,6 +146,10 @@ class ModelPrice(models.Model):
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["gpu_model", "hour"], name="model_price_once_an_hour")
+        ]
+        indexes = [
+            # Serves pages of all models, and forgetting.
+            models.Index(fields=["-hour", "gpu_model"], name="model_price_newest")
         ]
 
     def __str__(self) -> str:

@@ -49,14 +49,15 @@ def commands_since(node: Node, generation: int) -> list[StartInstance | StopInst
 
 
 class PricePoint(NamedTuple):
-    """What the free cards of a model asked, on the mean of the hours of one step; rates in nano-units a second.
+    """What hosts asked for free cards of a model, on the mean of the hours of one step; nano-units a second.
 
-    `gpu_model` is empty for machines without a card. `free` is the mean number of free cards.
+    `gpu_model` is empty for machines without a card. `free` cards of so many `hosts`: means, too.
     """
 
     gpu_model: str
     at: dt.datetime
     free: int
+    hosts: int
     p10: int
     p50: int
     p90: int
@@ -65,7 +66,7 @@ class PricePoint(NamedTuple):
 # A step counts the hours that were written down; one without any is no row, and nothing is made up for it.
 _HISTORY = """
     SELECT gpu_model, date_bin(%(step)s * interval '1 second', hour, to_timestamp(0)) AS at, round(avg(free))::bigint,
-           round(avg(p10))::bigint, round(avg(p50))::bigint, round(avg(p90))::bigint
+           round(avg(hosts))::bigint, round(avg(p10))::bigint, round(avg(p50))::bigint, round(avg(p90))::bigint
     FROM nodes_modelprice WHERE gpu_model = ANY(%(models)s) AND hour >= %(since)s
     GROUP BY 1, 2 ORDER BY 1, 2
 """

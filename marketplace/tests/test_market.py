@@ -29,12 +29,14 @@ def noon() -> Iterator[dt.datetime]:
         yield clock.now().replace(minute=0)
 
 
-def hour(ago: int, model: str = "RTX 4090", *, cent: int = 30, free: int = 4) -> ModelPrice:
+def hour(
+    ago: int, model: str = "RTX 4090", *, cent: int = 30, free: int = 4, hosts: int = 3
+) -> ModelPrice:
     """Write down an hour in which the median was so many cents."""
     at = clock.now().replace(minute=0) - dt.timedelta(hours=ago)
     rates = [round(each * cent * 10_000_000 / 3600) for each in (0.5, 1, 2)]
     return ModelPrice.objects.create(
-        gpu_model=model, hour=at, free=free, p10=rates[0], p50=rates[1], p90=rates[2]
+        gpu_model=model, hour=at, free=free, hosts=hosts, p10=rates[0], p50=rates[1], p90=rates[2]
     )
 
 
@@ -57,6 +59,8 @@ def test_every_hour_is_told_newest_first_and_a_machine_without_a_card_has_no_mod
         "gpu_model": "RTX 4090",
         "hour": "2027-03-01T12:00:00Z",
         "free": 4,
+        "hosts": 3,
+        "thin": False,
         "p10_hourly": "0.36",
         "p50_hourly": "0.72",
         "p90_hourly": "1.44",
@@ -146,12 +150,25 @@ def test_hours_of_one_step_are_shown_as_their_mean() -> None:
     assert float(last["p50"]) == pytest.approx(0.3, abs=1e-5)
 
 
+def test_a_price_of_fewer_than_three_hosts_is_said_to_be_thin() -> None:
+    hour(0, "A100", hosts=2)
+    hour(0, "B200", hosts=3)
+    thin, known = Client().get(PAGE).context["models"]
+    assert [(each["hosts"], each["thin"]) for each in (thin, known)] == [(2, True), (3, False)]
+    page = " ".join(Client().get(PAGE).content.decode().split())
+    assert page.count('<td class="number">2, thin</td>') == 1
+    assert page.count("thin</td>") == 1
+    assert [row["thin"] for row in told()["rows"]] == [True, False]
+
+
 def test_what_was_not_seen_lately_is_not_known_and_never_nought() -> None:
     hour(3)
     [model] = Client().get(PAGE).context["models"]
-    assert [model[name] for name in ("free", "p10", "p50", "p90", "change")] == [None] * 5
+    names = ("free", "hosts", "p10", "p50", "p90", "change")
+    assert [model[name] for name in names] == [None] * 6
+    assert not model["thin"]
     page = Client().get(PAGE).content.decode()
-    assert page.count('<td class="number">–</td>') == 4
+    assert page.count('<td class="number">–</td>') == 5
     assert '<td class="number font-semibold">–</td>' in page
 
 
@@ -184,7 +201,7 @@ def test_a_wrong_wish_shows_the_usual_week_and_says_what_is_wrong(asked: dict[st
 
 def point(ago_steps: int, cent: int = 30) -> PricePoint:
     at = clock.from_epoch(clock.epoch() // 21_600 * 21_600 - ago_steps * 21_600)
-    return PricePoint("x", at, 1, cent, 2 * cent, 4 * cent)
+    return PricePoint("x", at, 1, 3, cent, 2 * cent, 4 * cent)
 
 
 def test_a_step_of_which_nothing_is_known_interrupts_the_line() -> None:

@@ -118,11 +118,13 @@ class Migration(migrations.Migration):
                 ('gpu_model', models.CharField(blank=True, max_length=200)),
                 ('hour', models.DateTimeField()),
                 ('free', models.PositiveIntegerField()),
+                ('hosts', models.PositiveIntegerField()),
                 ('p10', models.BigIntegerField()),
                 ('p50', models.BigIntegerField()),
                 ('p90', models.BigIntegerField()),
             ],
             options={
+                'indexes': [models.Index(fields=['-hour', 'gpu_model'], name='model_price_newest')],
                 'constraints': [models.UniqueConstraint(fields=('gpu_model', 'hour'), name='model_price_once_an_hour')],
             },
         ),

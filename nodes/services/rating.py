@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import datetime as dt
+
 from django.db import connection, transaction
 
 from core import clock
-from nodes.models import Node
+from nodes.models import ModelPrice, Node
 from nodes.services.listing import refresh_offer
 
 # A machine's reliability is the part of the last 30 days (or of its life, from a day on) in which its
@@ -28,18 +30,26 @@ RELIABILITY = """
     WHERE n.reliability_bp IS DISTINCT FROM
           least(10000, greatest(0, round(10000 * coalesce(heard.part, 0))))::int
 """
-# One offer stands for each of its free cards, a machine without cards for itself.
+# Anybody's machine may say that it has many cards, so a host has one voice: the median of its own free cards (a
+# machine without cards counts once). From three hosts on the cheapest and the dearest make no figure alone: at p10
+# or below are a tenth of the hosts, and two at least; so are at p90 or above.
 PRICES = """
-    INSERT INTO nodes_modelprice (gpu_model, hour, free, p10, p50, p90)
-    SELECT gpu_model, date_trunc('hour', %(now)s, 'UTC'), count(*),
-           percentile_disc(0.1) WITHIN GROUP (ORDER BY compute_rate),
-           percentile_disc(0.5) WITHIN GROUP (ORDER BY compute_rate),
-           percentile_disc(0.9) WITHIN GROUP (ORDER BY compute_rate)
-    FROM nodes_offer CROSS JOIN LATERAL generate_series(1, greatest(gpu_free, 1)) card
-    WHERE listed AND NOT simulated AND (gpu_total = 0 OR gpu_free > 0)
-    GROUP BY gpu_model
+    WITH voices AS (
+        SELECT gpu_model, count(*) AS free, percentile_disc(0.5) WITHIN GROUP (ORDER BY compute_rate) AS rate
+        FROM nodes_offer JOIN nodes_node ON nodes_node.id = node_id
+             CROSS JOIN LATERAL generate_series(1, greatest(gpu_free, 1)) card
+        WHERE listed AND NOT nodes_offer.simulated AND (gpu_total = 0 OR gpu_free > 0)
+        GROUP BY gpu_model, owner_id
+    ), heard AS (
+        SELECT gpu_model, sum(free) AS free, count(*)::int AS hosts, array_agg(rate ORDER BY rate) AS rates,
+               CASE WHEN count(*) < 3 THEN 1 ELSE greatest(2, ceil(count(*) / 10.0)) END::int AS tenth
+        FROM voices GROUP BY gpu_model
+    )
+    INSERT INTO nodes_modelprice (gpu_model, hour, free, hosts, p10, p50, p90)
+    SELECT gpu_model, date_trunc('hour', %(now)s, 'UTC'), free, hosts,
+           rates[tenth], rates[(hosts + 1) / 2], rates[hosts + 1 - tenth] FROM heard
     ON CONFLICT (gpu_model, hour) DO UPDATE
-    SET free = excluded.free, p10 = excluded.p10, p50 = excluded.p50, p90 = excluded.p90
+    SET free = excluded.free, hosts = excluded.hosts, p10 = excluded.p10, p50 = excluded.p50, p90 = excluded.p90
 """
 
 
@@ -59,6 +69,11 @@ def rate_reliability() -> int:
 
 @transaction.atomic
 def note_prices() -> None:
-    """Write down what free cards of each model ask in this hour; a later look at the same hour replaces it."""
+    """Write down what hosts ask for free cards of each model in this hour; a later look replaces an earlier.
+
+    Hours that are too old to be asked for are forgotten.
+    """
+    now = clock.now()
     with connection.cursor() as cursor:
-        cursor.execute(PRICES, {"now": clock.now()})
+        cursor.execute(PRICES, {"now": now})
+    ModelPrice.objects.filter(hour__lt=now - dt.timedelta(days=ModelPrice.KEPT_DAYS)).delete()

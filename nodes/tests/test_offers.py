@@ -16,7 +16,7 @@ from nodes import services
 from nodes.cards import SHEETS, data_sheet
 from nodes.hardware import card_columns, driver_number
 from nodes.machine import HIDDEN, UNRENTABLE, Hidden, NodeStatus
-from nodes.market import ModelPrice, Offer
+from nodes.market import Offer
 from nodes.models import AgentSession, Node
 from nodes.search.fields import FIELDS, FLAGS, NUMBERS, TEXTS, as_markdown
 from nodes.services.listing import note_start, refresh_offer
@@ -200,23 +200,3 @@ def test_reliability_is_the_part_of_a_machines_life_in_which_it_was_heard() -> N
     Node.objects.update(created_at=now - dt.timedelta(days=90))
     assert services.rate_reliability() == 1
     assert Node.objects.get().reliability_bp == 3000
-
-
-@pytest.mark.django_db
-def test_the_price_of_an_hour_counts_each_free_card_and_a_second_look_replaces_the_first() -> None:
-    _, cheap = cast.machine(cast.person("bob"), gpus=1, name="one")
-    _, dear = cast.machine(cast.person("bob"), gpus=4, name="two")
-    cast.machine(cast.person("bob"), name="bare")
-    Offer.objects.filter(pk=cheap.pk).update(compute_rate=100)
-    Offer.objects.filter(pk=dear.pk).update(compute_rate=300)
-    made_up = cast.machine(cast.person("bob"), gpus=1, name="made up")[1]
-    Offer.objects.filter(pk=made_up.pk).update(simulated=True, compute_rate=1)
-    services.note_prices()
-    services.note_prices()
-    rows = ModelPrice.objects.order_by("gpu_model").values_list(
-        "gpu_model", "free", "p10", "p50", "p90"
-    )
-    assert list(rows) == [("", 1, 13_889, 13_889, 13_889), ("RTX 4090", 5, 100, 300, 300)]
-    Offer.objects.filter(pk=dear.pk).update(gpu_free=0, listed=False, hidden_because="fully_rented")
-    services.note_prices()
-    assert ModelPrice.objects.get(gpu_model="RTX 4090").p90 == 100
