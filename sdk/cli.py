@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import os
-import shlex
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
 
 from . import config, showing
 from .client import ApiError, Client, Json
+from .reaching import REFUSED, RentalId, as_curl, connected, named, ssh_words
 from .showing import aside, console
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
+# Older typers show the locals of every frame when something breaks, and the key is among them.
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_show_locals=False
+)
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
-RentalId = Annotated[str, typer.Argument(help="A rental's id, or how it begins.", metavar="RENTAL")]
 OfferId = Annotated[str, typer.Argument(help="An offer's id, from the search.", metavar="OFFER")]
 TemplateName = Annotated[
     str, typer.Option("--template", "-t", help="Its slug or id; the first official one without.")
@@ -26,9 +25,6 @@ Gpus = Annotated[int | None, typer.Option(help="How many cards; 0: a machine wit
 Disk = Annotated[int | None, typer.Option(help="GB of disk.")]
 
 Wait = Annotated[bool, typer.Option(help="Wait until it has come about.")]
-
-REFUSED, NOT_REACHABLE = 1, 3
-WHOLE_ID = 36
 
 
 @app.callback()
@@ -43,33 +39,7 @@ def main(
 ) -> None:
     if server:
         os.environ["DCOMPUTE_SERVER"] = server
-    context.obj = _as_curl if curl else None
-
-
-@contextmanager
-def connected(context: typer.Context) -> Iterator[Client]:
-    """Give a client, and turn a refusal into its sentence and an exit status."""
-    login = config.load()
-    if not login.server:
-        aside.print("No platform is known yet. Type: dcompute login --server https://…")
-        raise typer.Exit(REFUSED)
-    try:
-        with Client(login.server, login.key, watch=context.obj) as client:
-            yield client
-    except ApiError as refused:
-        aside.print(showing.plain(str(refused)), showing.plain(f"[{refused.code}]"))
-        if refused.status == 401:
-            aside.print("Make an API key on the platform's page, then type: dcompute login")
-        raise typer.Exit(NOT_REACHABLE if refused.status == 0 else REFUSED) from refused
-
-
-def _as_curl(method: str, address: str, body: Any) -> None:
-    words = ["curl", "-X", method, "-H", "X-API-Key: $DCOMPUTE_KEY", address]
-    if body is not None:
-        words += ["-H", "Content-Type: application/json", "-d", json.dumps(body)]
-    # The variable stands for the key and must stay one.
-    line = shlex.join(words).replace("'X-API-Key: $DCOMPUTE_KEY'", '"X-API-Key: $DCOMPUTE_KEY"')
-    aside.print(line, markup=False, soft_wrap=True)
+    context.obj = as_curl if curl else None
 
 
 @app.command()
@@ -85,9 +55,9 @@ def login(
     key = os.environ.get("DCOMPUTE_KEY", "") or typer.prompt("API key", hide_input=True)
     os.environ.update(DCOMPUTE_SERVER=address, DCOMPUTE_KEY=key)
     with connected(context) as client:
-        me = client.call("GET", "me/")
+        email = client.call("GET", "me/")["email"]
         path = config.save(config.Login(address, key))
-    console.print(showing.plain(f"You are {me['email']} on {address}; kept in {path}."))
+        console.print(showing.plain(f"You are {email} on {address}; kept in {path}."))
 
 
 @app.command()
@@ -121,10 +91,10 @@ def search(
     given = {name: value for name, value in asked.items() if value is not None}
     with connected(context) as client:
         found = client.search(**given)
-    if as_json:
-        showing.show_json(found)
-    else:
-        showing.offers(found)
+        if as_json:
+            showing.show_json(found)
+        else:
+            showing.offers(found)
 
 
 def _size(gpus: int | None, disk_gb: int | None) -> Json:
@@ -147,15 +117,15 @@ def check(
         size = _size(gpus, disk_gb)
         seen = client.preflight(offer, template_id, **size)
         quote = client.quote(offer, template_id, **size)
-    if as_json:
-        showing.show_json({"preflight": seen, "quote": quote})
-    else:
-        rows = [[each["result"], each["code"], each["sentence"]] for each in seen["checks"]]
-        showing.show_table([("", "left"), ("check", "left"), ("", "left")], rows)
-        price = f"${quote['price']['hourly']} an hour, until {quote['expires_at']}"
-        showing.show_pairs([("", seen["prediction"]["sentence"]), ("price", price)])
-    if seen["verdict"] == "fail":
-        raise typer.Exit(REFUSED)
+        if as_json:
+            showing.show_json({"preflight": seen, "quote": quote})
+        else:
+            rows = [[each["result"], each["code"], each["sentence"]] for each in seen["checks"]]
+            showing.show_table([("", "left"), ("check", "left"), ("", "left")], rows)
+            price = f"${quote['price']['hourly']} an hour, until {quote['expires_at']}"
+            showing.show_pairs([("", seen["prediction"]["sentence"]), ("price", price)])
+        if seen["verdict"] == "fail":
+            raise typer.Exit(REFUSED)
 
 
 @app.command()
@@ -187,7 +157,7 @@ def rent(
         rental = client.rent(quote["id"], **more)
         if wait:
             rental = _wait(client, rental["id"])
-    _show_rental(rental, as_json)
+        _show_rental(rental, as_json)
 
 
 def _agreed_secrets(quote: Json, trusted: list[str], yes: bool) -> list[str]:
@@ -230,17 +200,6 @@ def _show_rental(rental: Json, as_json: bool) -> None:
         raise typer.Exit(REFUSED)
 
 
-def _named(client: Client, start: str) -> str:
-    """Return the whole id of the one rental whose id begins like this; a whole one stays as it is."""
-    if len(start) == WHOLE_ID:
-        return start
-    found = [row["id"] for row in client.rentals() if row["id"].startswith(start.lower())]
-    if len(found) != 1:
-        many = f"{len(found)} rentals begin" if found else "None of your rentals begins"
-        raise ApiError("rental_unknown", f"{many} with {start}. Type: dcompute list", 404)
-    return str(found[0])
-
-
 @app.command(name="list")
 def list_rentals(
     context: typer.Context,
@@ -250,31 +209,31 @@ def list_rentals(
     """Show your rentals."""
     with connected(context) as client:
         rows = list(client.rentals())
-    shown = [row for row in rows if everything or row["state"] != "ended"]
-    if as_json:
-        showing.show_json(shown)
-    else:
-        showing.rentals(shown)
+        shown = [row for row in rows if everything or row["state"] != "ended"]
+        if as_json:
+            showing.show_json(shown)
+        else:
+            showing.rentals(shown)
 
 
 @app.command()
 def show(context: typer.Context, rental: RentalId, as_json: AsJson = False) -> None:
     """Show one rental: how to log in, what it costs, what can be done now."""
     with connected(context) as client:
-        found = client.rental(_named(client, rental))
-    if as_json:
-        showing.show_json(found)
-    else:
-        showing.rental(found)
+        found = client.rental(named(client, rental))
+        if as_json:
+            showing.show_json(found)
+        else:
+            showing.rental(found)
 
 
 def _act(context: typer.Context, rental: str, action: str, wait: bool, as_json: bool) -> None:
     with connected(context) as client:
-        rental_id = _named(client, rental)
+        rental_id = named(client, rental)
         after = client.act(rental_id, action)
         if wait:
             after = _wait(client, rental_id)
-    _show_rental(after, as_json)
+        _show_rental(after, as_json)
 
 
 @app.command()
@@ -323,35 +282,34 @@ def ssh(
 ) -> None:
     """Log in, or run a command there, by your own ssh."""
     with connected(context) as client:
-        found = client.rental(_named(client, rental))
+        found = client.rental(named(client, rental))
         if found["state"] != "running":
             raise ApiError(
                 "rental_not_running", f"It is {found['state']}. {found['sentence']}", 409
             )
-    address = found["ssh"]
-    words = ["ssh", "-p", str(address["port"]), f"{address['user']}@{address['host']}"]
+        words = ssh_words(found["ssh"], command or [])
     # Our own process becomes ssh, with its terminal and its exit status.
-    os.execvp("ssh", [*words, *(command or [])])  # noqa: S606, S607
+    os.execvp("ssh", words)  # noqa: S606, S607
 
 
 @app.command()
 def logs(context: typer.Context, rental: RentalId) -> None:
     """Print the last words of a container that stopped, ended or failed."""
     with connected(context) as client:
-        kept = client.call("GET", f"rentals/{_named(client, rental)}/logs/")
-    for line in kept["text"].splitlines():
-        console.print(showing.plain(line), soft_wrap=True)
+        kept = client.call("GET", f"rentals/{named(client, rental)}/logs/")
+        for line in kept["text"].splitlines():
+            console.print(showing.plain(line), soft_wrap=True)
 
 
 @app.command()
 def bill(context: typer.Context, rental: RentalId, as_json: AsJson = False) -> None:
     """Print the bill of a rental, line by line."""
     with connected(context) as client:
-        told = client.call("GET", f"rentals/{_named(client, rental)}/bill/")
-    if as_json:
-        showing.show_json(told)
-    else:
-        showing.bill(told)
+        told = client.call("GET", f"rentals/{named(client, rental)}/bill/")
+        if as_json:
+            showing.show_json(told)
+        else:
+            showing.bill(told)
 
 
 @app.command()
@@ -359,9 +317,9 @@ def balance(context: typer.Context, as_json: AsJson = False) -> None:
     """Show what you have, what is locked, and when it runs out."""
     with connected(context) as client:
         wallets = client.wallets()
-    if as_json:
-        showing.show_json(wallets)
-        return
-    names = ("currency", "available", "locked", "total", "hourly", "runs_out")
-    columns = [(name.replace("_", " "), "right") for name in names]
-    showing.show_table(columns, [[wallet[name] for name in names] for wallet in wallets])
+        if as_json:
+            showing.show_json(wallets)
+            return
+        names = ("currency", "available", "locked", "total", "hourly", "runs_out")
+        columns = [(name.replace("_", " "), "right") for name in names]
+        showing.show_table(columns, [[wallet[name] for name in names] for wallet in wallets])

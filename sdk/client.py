@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -36,11 +37,14 @@ class Client:
     """A platform and somebody's API key.
 
     Args:
-        server: its address, as https://market.example.org.
+        server: its address, as https://market.example.org. Only without a key, or on this very machine, may it
+            be http://: whoever stands between would read the key.
         key: an API key (`dck_…`); searching needs none.
         timeout: seconds to wait for one answer.
         watch: called with each request before it is sent (method, address, body), to show or count them.
         transport: another way to the server, for tests.
+
+    Raises ApiError `address_invalid`, `address_insecure`, `key_invalid`; nothing is sent then.
     """
 
     def __init__(
@@ -54,8 +58,8 @@ class Client:
     ) -> None:
         self._watch = watch
         self._http = httpx.Client(
-            base_url=f"{server.rstrip('/')}/api/v1/",
-            headers={"X-API-Key": key} if key else {},
+            base_url=f"{_address(server, key).rstrip('/')}/api/v1/",
+            headers={"X-API-Key": _sendable(key)} if key else {},
             timeout=timeout,
             transport=transport,
         )
@@ -86,10 +90,16 @@ class Client:
         Args:
             path: what follows /api/v1/, such as `rentals/`.
 
-        Raises: ApiError; `not_reachable` when nobody answered, `not_an_answer` when somebody else did.
+        Raises: ApiError; `not_reachable` when nobody answered, `not_an_answer` when somebody else did,
+        `address_invalid` when nobody can be asked for such a path.
         """
         headers = {"Idempotency-Key": repeat_key} if repeat_key else {}
-        request = self._http.build_request(method, path, json=body, params=params, headers=headers)
+        try:
+            request = self._http.build_request(
+                method, path, json=body, params=params, headers=headers
+            )
+        except httpx.InvalidURL as error:
+            raise ApiError("address_invalid", f"{path} is no path: {error}", 400) from None
         if self._watch is not None:
             self._watch(method, str(request.url), body)
         attempts = ATTEMPTS if method in REPEATABLE or repeat_key else 1
@@ -215,6 +225,41 @@ class Client:
         return rows
 
 
+def _address(server: str, key: str) -> str:
+    """Return the address of a platform. Raises ApiError `address_invalid`, `address_insecure`."""
+    try:
+        url = httpx.URL(server)
+    except httpx.InvalidURL:
+        url = httpx.URL("")
+    if url.scheme not in {"http", "https"} or not url.host:
+        words = f"{server} is no address of a platform. Write it as https://market.example.org"
+        raise ApiError("address_invalid", words, 400)
+    if key and url.scheme == "http" and not _is_this_machine(url.host):
+        words = (
+            f"Your API key was not sent: everybody on the way to {url.host} could read it. Write the address with "
+            "https://"
+        )
+        raise ApiError("address_insecure", words, 400)
+    return server
+
+
+def _is_this_machine(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _sendable(key: str) -> str:
+    """Return a key that fits into a header, so that no failure of sending it has to show it."""
+    if key.isascii() and key.isprintable() and " " not in key:
+        return key
+    words = (
+        "This is no API key: it holds a space, a line break or another sign that keys never have."
+    )
+    raise ApiError("key_invalid", words, 400)
+
+
 def _data(answer: httpx.Response) -> Any:
     """Return what the envelope holds, or raise what it refuses."""
     try:
@@ -222,7 +267,7 @@ def _data(answer: httpx.Response) -> Any:
         if answer.is_success:
             return whole["data"]
         raise ApiError(whole["code"], whole["error"], answer.status_code, whole["data"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         words = f"{answer.url.host} answered {answer.status_code}, but not as this platform does."
         raise ApiError("not_an_answer", words, answer.status_code) from error
 

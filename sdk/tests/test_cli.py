@@ -127,8 +127,8 @@ def test_an_action_that_is_not_valid_now_is_told_with_its_code(offer: Offer, key
     refused = typed("start", str(Rental.objects.get().pk))
     assert refused.exit_code == 1
     assert "[" in refused.stderr
-    unknown = typed("show", "ffff")
-    assert "None of your rentals begins with ffff" in unknown.stderr
+    unknown = typed("show", "ffffffff")
+    assert "None of your rentals begins with ffffffff" in unknown.stderr
 
 
 def test_a_key_is_kept_for_its_own_platform_and_for_its_owner_alone(

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import httpx
 import pytest
 
 from sdk import ApiError, Client, client
+from sdk.tests.platforms import Answer, Serve
 
-Answer = tuple[int, dict[str, str], str]
-Heard = list[tuple[str, str, str]]
 OK = json.dumps({"success": True, "data": {"a": 1}, "message": "", "error": "", "code": ""})
 REFUSED = json.dumps(
     {"success": False, "data": {}, "message": "", "error": "No.", "code": "price_changed"}
@@ -24,52 +21,14 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "LONGEST_PAUSE_SECONDS", 0.01)
 
 
-@pytest.fixture
-def serving() -> Iterator[Callable[[list[Answer]], tuple[str, Heard]]]:
-    """Give a function that starts a server with these answers, and returns its address and what it hears."""
-    running: list[ThreadingHTTPServer] = []
-
-    def serve(answers: list[Answer]) -> tuple[str, Heard]:
-        heard: Heard = []
-
-        class Door(BaseHTTPRequestHandler):
-            def answer(self) -> None:
-                heard.append((self.command, self.path, self.headers.get("Idempotency-Key", "")))
-                status, headers, body = answers.pop(0)
-                self.send_response(status)
-                for name, value in headers.items():
-                    self.send_header(name, value)
-                self.end_headers()
-                self.wfile.write(body.encode())
-
-            do_GET = do_POST = answer
-
-            def log_message(self, *_: object) -> None:
-                return
-
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Door)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        running.append(server)
-        return f"http://127.0.0.1:{server.server_address[1]}", heard
-
-    yield serve
-    for server in running:
-        server.shutdown()
-        server.server_close()
-
-
-def test_reading_is_repeated_while_the_platform_is_busy(
-    serving: Callable[[list[Answer]], tuple[str, Heard]],
-) -> None:
+def test_reading_is_repeated_while_the_platform_is_busy(serving: Serve) -> None:
     address, heard = serving([(503, {}, ""), (429, {"Retry-After": "1"}, ""), (200, {}, OK)])
     with Client(address) as reader:
         assert reader.call("GET", "me/") == {"a": 1}
     assert heard == [("GET", "/api/v1/me/", "")] * 3
 
 
-def test_a_rent_is_repeated_under_one_key_and_an_action_never(
-    serving: Callable[[list[Answer]], tuple[str, Heard]],
-) -> None:
+def test_a_rent_is_repeated_under_one_key_and_an_action_never(serving: Serve) -> None:
     busy: list[Answer] = [(503, {}, REFUSED), (200, {}, OK)]
     address, heard = serving([*busy, (503, {}, REFUSED)])
     with Client(address, "dck_x") as renter:
@@ -81,9 +40,7 @@ def test_a_rent_is_repeated_under_one_key_and_an_action_never(
     assert (refused.value.code, refused.value.status, len(heard)) == ("price_changed", 503, 3)
 
 
-def test_a_refusal_keeps_its_code_and_its_words(
-    serving: Callable[[list[Answer]], tuple[str, Heard]],
-) -> None:
+def test_a_refusal_keeps_its_code_and_its_words(serving: Serve) -> None:
     address, heard = serving([(409, {}, REFUSED)])
     with Client(address) as renter, pytest.raises(ApiError, match="No") as refused:
         renter.rent("q1", repeat_key="mine")
@@ -91,10 +48,8 @@ def test_a_refusal_keeps_its_code_and_its_words(
     assert heard == [("POST", "/api/v1/rentals/", "mine")]
 
 
-@pytest.mark.parametrize("body", ["<html>", "[]", "{}", '{"data": '])
-def test_an_answer_of_somebody_else_is_told_as_such(
-    serving: Callable[[list[Answer]], tuple[str, Heard]], body: str
-) -> None:
+@pytest.mark.parametrize("body", ["<html>", "[]", "{}", '{"data": ', '{"data": ' + "[" * 200_000])
+def test_an_answer_of_somebody_else_is_told_as_such(serving: Serve, body: str) -> None:
     address, _ = serving([(200, {}, body), (404, {}, body)])
     with Client(address) as reader:
         for status in (200, 404):
@@ -110,9 +65,7 @@ def test_nobody_there_is_told_with_the_name_of_the_machine() -> None:
     assert str(refused.value).startswith("127.0.0.1 does not answer")
 
 
-def test_rentals_are_read_page_by_page(
-    serving: Callable[[list[Answer]], tuple[str, Heard]],
-) -> None:
+def test_rentals_are_read_page_by_page(serving: Serve) -> None:
     def page(ids: list[str], after: str | None) -> Answer:
         data = {"rows": [{"id": each} for each in ids], "next": after}
         return 200, {}, json.dumps({"success": True, "data": data, "code": "", "error": ""})
@@ -121,3 +74,62 @@ def test_rentals_are_read_page_by_page(
     with Client(address, "key") as renter:
         assert [row["id"] for row in renter.rentals()] == ["c", "b", "a"]
     assert [path for _, path, _ in heard] == ["/api/v1/rentals/", "/api/v1/rentals/?before=b"]
+
+
+@pytest.mark.parametrize(
+    "server", ["http://market.example.org", "http://10.0.0.7:8000", "http://localhost.example.org"]
+)
+def test_a_key_is_never_sent_in_clear_across_a_network(server: str) -> None:
+    sent: list[httpx.Request] = []
+
+    def hear(request: httpx.Request) -> httpx.Response:
+        sent.append(request)
+        return httpx.Response(200, json=json.loads(OK))
+
+    with pytest.raises(ApiError, match="Your API key was not sent") as refused:
+        Client(server, "dck_x", transport=httpx.MockTransport(hear))
+    assert (refused.value.code, refused.value.status) == ("address_insecure", 400)
+    assert sent == []
+    # Who only looks shows nobody a key, and on this machine nobody stands between.
+    far = Client(server, transport=httpx.MockTransport(hear))
+    near = [
+        Client(f"http://{host}:8000", "dck_x", transport=httpx.MockTransport(hear))
+        for host in ("localhost", "127.0.0.1", "127.0.0.9", "[::1]")
+    ]
+    for each in (far, *near):
+        each.call("GET", "me/")
+    assert [request.headers.get("X-API-Key") for request in sent] == [None, *["dck_x"] * 4]
+
+
+@pytest.mark.parametrize(
+    "server",
+    [
+        "",
+        "https://",
+        "https://…",
+        "market.example.org",
+        "ftp://market.example.org",
+        "https://a\x00b",
+    ],
+)
+def test_what_is_no_address_is_told_as_such(server: str) -> None:
+    with pytest.raises(ApiError, match="no address of a platform") as refused:
+        Client(server, "dck_x")
+    assert (refused.value.code, refused.value.status) == ("address_invalid", 400)
+
+
+@pytest.mark.parametrize("sign", ["\r", "\n", " ", "é", "\x00"])
+def test_a_key_that_no_header_can_carry_is_refused_and_not_shown(sign: str) -> None:
+    with pytest.raises(ApiError, match="no API key") as refused:
+        Client("https://market.example.org", f"dck_hush{sign}")
+    assert refused.value.code == "key_invalid"
+    assert "hush" not in str(refused.value)
+
+
+def test_a_path_that_nobody_can_be_asked_for_is_told_as_such() -> None:
+    with (
+        Client("https://market.example.org", "dck_x") as renter,
+        pytest.raises(ApiError) as refused,
+    ):
+        renter.rental("\x00")
+    assert refused.value.code == "address_invalid"
