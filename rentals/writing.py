@@ -69,6 +69,8 @@ def from_file(text: str) -> Document:
         return read_document(msgspec.json.decode(text.encode(errors="replace")))
     except msgspec.DecodeError as error:
         raise Invalid("template_unreadable", f"This is no JSON: {error}.") from None
+    except RecursionError:
+        raise Invalid("template_unreadable", "This JSON is nested far too deeply.") from None
 
 
 def _unix(text: str) -> str:

@@ -91,7 +91,9 @@ def test_a_file_goes_out_and_comes_in_by_page() -> None:
     hers = Template.objects.get(owner_id=carol.user_id)
     copy = services.version_of(actor=carol, template_id=hers.pk)
     assert services.document_of(copy) == read_document(DOCUMENT)
-    assert browser.post("/templates/new/", {"document": "{"}).status_code == 400
+    for unreadable in ("{", "[" * 200_000):
+        assert browser.post("/templates/new/", {"document": unreadable}).status_code == 400
+    assert Template.objects.filter(owner_id=carol.user_id).count() == 1
 
 
 def test_buttons_publish_copy_unpublish_and_archive() -> None:

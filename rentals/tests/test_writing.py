@@ -70,7 +70,8 @@ def test_lines_that_make_no_sense_are_refused_by_name(changes: dict[str, str], c
 
 
 def test_a_file_that_is_none_is_refused() -> None:
-    for text in ("", "{", "\ud800", "[]"):
+    deep = ['{"launch":' * depth + "1" + "}" * depth for depth in (100, 500, 900, 200_000)]
+    for text in ("", "{", "\ud800", "[]", "[" * 200_000, *deep):
         with pytest.raises(Invalid) as refused:
             from_file(text)
         assert refused.value.code == "template_unreadable"
