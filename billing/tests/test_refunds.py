@@ -155,6 +155,32 @@ def test_a_fault_is_credited_once_with_its_evidence(alice: Actor, bob: Actor) ->
     assert wallet(alice) == 3 * USD - USD, "what was credited before is not given again"
 
 
+def test_a_fault_credits_seconds_that_were_not_posted_when_it_was_found(
+    alice: Actor, bob: Actor
+) -> None:
+    with time_machine.travel("2026-11-21T12:00:00Z", tick=False) as traveller:
+        services.deposit(actor=SYSTEM, owner_id=alice.user_id, amount=10 * USD, idem="d")
+        meter = services.open_meter(
+            actor=SYSTEM, kind="compute", owner_id=alice.user_id, payee_id=bob.user_id,
+            rate=USD // 100, fee_bps=1000, subject_id=new_id(),
+        )  # fmt: skip
+        traveller.shift(300)
+        # The meter runs on, and nothing of it is in the books yet.
+        assert not Transfer.objects.filter(meter=meter).exists()
+        now = clock.epoch()
+        made = services.credit_fault(
+            actor=SYSTEM, subject_id=meter.subject_id, incident="tunnels:1", since=now - 200,
+            until=now - 50, kinds=["compute"], reason="Our tunnel server was down.", evidence={},
+            borne_by=Bearer.PLATFORM,
+        )  # fmt: skip
+        assert made is not None
+        # 150 of the 300 seconds.
+        assert made.amount == 150 * USD // 100
+        assert wallet(alice) == 10 * USD - 3 * USD + made.amount
+        assert len(made.evidence["transfers"]) == 2
+        services.close_meter(actor=SYSTEM, meter_id=meter.pk)
+
+
 def test_nobody_is_credited_by_themselves_or_for_nothing(alice: Actor) -> None:
     own = use(alice, alice)
     assert credit(own) is None
