@@ -15,6 +15,5 @@ urlpatterns = [
     path("invoices/<uuid:invoice_id>/", papers.invoice, name="invoice"),
     path("invoices/<uuid:invoice_id>/pdf/", papers.invoice_pdf, name="invoice_pdf"),
     path("webhooks/<slug:name>/", views.webhook, name="webhook"),
-    path("earnings/", views.earnings, name="earnings"),
     path("payouts/<uuid:payout_id>/cancel/", views.cancel_payout, name="cancel_payout"),
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import uuid
+from collections.abc import Callable, Iterable, Mapping
 
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse, JsonResponse
@@ -11,6 +12,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST
 
+from accounts.actors import Actor
 from accounts.services import actor_of_request
 from billing import reconcile, services
 from billing.forms import DepositForm, PayoutForm, TopUpForm
@@ -156,9 +158,15 @@ def webhook(request: HttpRequest, name: str) -> JsonResponse:
     return JsonResponse({"outcome": outcome})
 
 
+NamePlaces = Callable[[Actor, Iterable[uuid.UUID]], Mapping[uuid.UUID, str]]
+
+
 @login_required
-def earnings(request: HttpRequest) -> HttpResponse:
-    """What one's machines have earned, line by line, what of it is free, and the way to be paid."""
+def earnings(request: HttpRequest, name_places: NamePlaces) -> HttpResponse:
+    """What one's machines have earned, line by line, what of it is free, and the way to be paid.
+
+    `name_places` gives the names of machines that a person has; the site's addresses pass it.
+    """
     actor = actor_of_request(request)
     actor.require("earnings:read")
     form = PayoutForm(request.POST or None, initial={"idempotency_key": str(new_id())})
@@ -173,13 +181,17 @@ def earnings(request: HttpRequest) -> HttpResponse:
     earned = services.earnings_of(owner_id=actor.user_id)
     balance = services.host_balance_of(owner_id=actor.user_id)
     days = services.earned_by_day(owner_id=actor.user_id)
+    names = name_places(actor, [row.place_id for row in days if row.place_id])
     context = {
         "balance": host_balance_out(balance),
         "form": form,
         "fees": fees_out(),
         "least": money.human_string(services.least_payout()),
         "payouts": [payout_out(row) for row in services.payouts_of(actor=actor)[:10]],
-        "days": [place_day_out(row) for row in days],
+        "days": [
+            place_day_out(row) | {"name": names.get(row.place_id) if row.place_id else None}
+            for row in days
+        ],
         "total": money.decimal_string(earned.total),
         "lines": [line_out(line) for line in earned.lines],
     }

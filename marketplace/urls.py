@@ -7,7 +7,9 @@ from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path
 from drf_spectacular.views import SpectacularSwaggerView
 
+from billing.views import earnings
 from marketplace import api, views
+from nodes import queries
 
 # The admin's own form would let passwords be guessed without a limit; staff sign in like everybody.
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
@@ -32,6 +34,8 @@ urlpatterns = [
     path("offers/<uuid:offer_id>/", views.offer, name="offer"),
     path("market/", views.market, name="market"),
     path("", include("accounts.urls")),
+    # Money does not know machines; who looks at both tells it their names.
+    path("earnings/", earnings, {"name_places": queries.machine_names}, name="earnings"),
     path("", include("billing.urls")),
     path("", include("nodes.urls")),
     path("", include("rentals.urls")),

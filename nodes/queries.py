@@ -13,6 +13,7 @@ from django.db import connection
 from django.db.models import QuerySet
 
 from accounts import vault
+from accounts.actors import Actor
 from core import secrets
 from hostagent.protocol import ContainerSpec, Desired, DesiredWorkload, StartInstance, StopInstance
 from nodes.machine import NodeStatus, Wish
@@ -22,6 +23,12 @@ from nodes.models import ModelPrice, Node, Offer, Workload
 def listed_offers() -> QuerySet[Offer]:
     """Offers that can be rented now, cheapest first."""
     return Offer.objects.filter(listed=True).select_related("node").order_by("compute_rate", "id")
+
+
+def machine_names(actor: Actor, ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, str]:
+    """Return the names of those machines that the actor manages; one that is gone is left out."""
+    rows = Node.objects.visible_to(actor).filter(pk__in=set(ids))
+    return dict(rows.values_list("pk", "name"))
 
 
 def desired_set(node: Node) -> Desired:

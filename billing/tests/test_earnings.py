@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
+import uuid
 
 import pytest
 import time_machine
@@ -18,6 +20,7 @@ from billing.tests.hosts import SYSTEM, USD, have, use
 from core import clock
 from core.ids import new_id
 from tests import cast
+from tests.doors import pages_of
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("books_are_right")]
 DAY = 86_400
@@ -175,6 +178,24 @@ def test_the_page_and_the_api_tell_the_same(client: Client, alice: Actor, bob: A
     for wrong in ("0", "93", "x", "-1", "٣", "99999999999999999999"):
         answer = api.get("/api/v1/earnings/days/", {"days": wrong})
         assert (answer.status_code, answer.json()["code"]) == (400, "days_range")
+
+
+def test_the_page_names_machines_and_leads_to_them_and_only_to_ones_own(
+    alice: Actor, bob: Actor
+) -> None:
+    here, _ = cast.machine(bob, name="atlas <3")
+    there, _ = cast.machine(cast.person("carol"), name="hers")
+    gone = new_id()
+    for place in (uuid.UUID(here.node_id), uuid.UUID(there.node_id), gone, None):
+        use(alice, bob, place_id=place)
+    page = re.sub(r"\s+", " ", pages_of(bob).get("/earnings/").content.decode())
+    assert f'<a class="link" href="/fleet/{here.node_id}/">atlas &lt;3</a>' in page
+    assert str(here.node_id)[:8] + "</code>" not in page
+    assert "hers" not in page
+    for unnamed in (there.node_id, gone):
+        assert f"<code>{str(unnamed)[:8]}</code>" in page
+        assert f"/fleet/{unnamed}/" not in page
+    assert re.search(r"<td> – </td>", page)
 
 
 def test_ledger_verify_names_a_host_who_was_given_more_than_was_earned(
