@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 from django.db import connection, transaction
+from django.db.models import F
 
 from audit.models import AuditEvent, AuditSeal
 from core import clock
@@ -55,6 +56,12 @@ def record(
 def timeline(*, subject_id: uuid.UUID) -> list[AuditEvent]:
     """Return everything that happened to one subject, oldest first."""
     return list(AuditEvent.objects.filter(subject_id=subject_id).order_by("at"))
+
+
+def newest(*, subject_id: uuid.UUID) -> AuditEvent | None:
+    """Return what was recorded last of a subject, by the chain's order, which no clock that is set back changes."""
+    events = AuditEvent.objects.filter(subject_id=subject_id)
+    return events.order_by(F("seal__seq").desc(nulls_first=True), "-at").first()
 
 
 def timelines(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from celery import shared_task
 
+from accounts.actors import Actor
 from billing import reconcile, services
 
 
@@ -50,6 +51,11 @@ def follow_deposits() -> None:
 @shared_task
 def collect_debts() -> None:
     services.collect_debts()
+
+
+@shared_task
+def note_fees() -> None:
+    services.note_fees(actor=Actor.system())
 
 
 @shared_task

@@ -38,6 +38,7 @@ def beat_schedule(env: Environment) -> dict[str, dict[str, Any]]:
         "billing.payouts": ("billing.tasks.send_payouts", 30.0),
         "billing.returns": ("billing.tasks.send_returns", 30.0),
         "billing.mature": ("billing.tasks.mature_earnings", env.mature_seconds),
+        "billing.fees": ("billing.tasks.note_fees", 60.0),
         "billing.months": ("billing.tasks.close_months", 600.0),
         "billing.roll_up": ("billing.tasks.roll_up_meters", env.roll_up_seconds),
     }

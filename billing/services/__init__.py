@@ -20,7 +20,7 @@ from billing.services.earnings import (
     host_balance_of,
     mature_earnings,
 )
-from billing.services.fees import fee_at, fees_told
+from billing.services.fees import FEES_ID, fee_at, fees_told, note_fees
 from billing.services.forecasts import warn_low_wallets
 from billing.services.invoices import invoice_of, invoices_of, issue_invoices
 from billing.services.meters import (
@@ -126,6 +126,7 @@ from billing.services.wallets import (
 __all__ = [
     "COUNTRIES",
     "DAYS_AT_MOST",
+    "FEES_ID",
     "LIMITS",
     "MAX_DEPOSIT",
     "Balance",
@@ -189,6 +190,7 @@ __all__ = [
     "note_asked",
     "note_checkout",
     "note_declined",
+    "note_fees",
     "note_not_returned",
     "note_not_sent",
     "note_returned",

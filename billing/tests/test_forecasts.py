@@ -9,6 +9,8 @@ import time_machine
 from django.conf import settings
 
 from accounts.actors import Actor
+from audit import services as audit
+from audit.models import AuditEvent
 from billing import metering, services, tasks
 from billing.models import Account, Meter
 from billing.tests.hosts import SYSTEM
@@ -128,3 +130,41 @@ def test_a_fee_that_changes_later_leaves_open_meters_alone_and_splits_to_the_nan
         services.close_meter(actor=SYSTEM, meter_id=after.pk)
         assert (before.payee_rate, after.payee_rate) == (900_000, 666_700)
         assert services.verify_ledger() == []
+
+
+def fees_recorded() -> list[tuple[str, int, list[list[int]]]]:
+    told = AuditEvent.objects.filter(subject_id=services.FEES_ID).order_by("seal__seq")
+    return [(each.verb, each.data["fee_bps"], each.data["schedule"]) for each in told]
+
+
+def test_a_change_of_the_fees_is_recorded_once_with_what_was_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with time_machine.travel("2026-11-21T12:00:00Z", tick=False) as traveller:
+        tasks.note_fees()
+        tasks.note_fees()
+        audit.seal_new()
+        assert fees_recorded() == [("fees.noted", 1000, [])]
+        # The clock is set back meanwhile: what was recorded last stays the last.
+        traveller.shift(-6 * HOUR)
+        monkeypatch.setattr(settings.DC, "fee_schedule", [(1_798_761_600, 800)])
+        for _ in range(3):
+            tasks.note_fees()
+            audit.seal_new()
+        assert fees_recorded()[1:] == [("fees.changed", 1000, [[1_798_761_600, 800]])]
+        # That a day of the schedule comes changes nothing of it.
+        traveller.shift(90 * 24 * HOUR)
+        tasks.note_fees()
+        monkeypatch.setattr(settings.DC, "fee_bps", 900)
+        tasks.note_fees()
+        audit.seal_new()
+    newest = audit.newest(subject_id=services.FEES_ID)
+    assert newest is not None
+    assert (newest.verb, newest.actor_kind) == ("fees.changed", "system")
+    assert newest.data == {
+        "fee_bps": 900,
+        "schedule": [[1_798_761_600, 800]],
+        "before": {"fee_bps": 1000, "schedule": [[1_798_761_600, 800]]},
+    }
+    assert len(fees_recorded()) == 3
+    assert audit.verify() == []
