@@ -1,4 +1,4 @@
-"""What follows when a wallet could not fill itself: a pause that doubles, then an end, and its owner is told.
+"""When a wallet no longer fills itself: after declines a pause that doubles, then an end; at once when money goes back.
 
 Locks go deposit, rule: an automatic deposit is counted by whoever moves it out of flight, so once, whether the
 provider's answer or its message came first.
@@ -7,15 +7,44 @@ provider's answer or its message came first.
 from __future__ import annotations
 
 import datetime as dt
+import uuid
 
 from accounts.actors import Actor
 from audit import services as audit
 from billing.events import TopUpFailed
+from billing.machine import DepositState
 from billing.models import AutoTopUp, Deposit
+from billing.services.moving import move_deposit
 from core import clock, outbox
 
 MOST_FAILURES = 5
 FIRST_PAUSE = dt.timedelta(hours=1)
+WENT_BACK = "Money that you had paid in went back. Switch it on again when you want it."
+
+
+def stop_filling(actor: Actor, owner_id: uuid.UUID, why: str = "") -> None:
+    """End a wallet's rule, and charge nothing more that was begun; harmless when there is none.
+
+    Should a charge that the provider had got already succeed, it counts.
+    """
+    expire_begun(actor, owner_id)
+    for rule in AutoTopUp.objects.lock().filter(owner_id=owner_id, enabled=True):
+        rule.enabled, rule.note = False, why
+        rule.save(update_fields=["enabled", "note"])
+        audit.record(
+            actor=actor,
+            verb="top_up.stopped",
+            subject_type="top_up",
+            subject_id=rule.pk,
+            data={"owner": str(owner_id), "why": why},
+        )
+
+
+def expire_begun(actor: Actor, owner_id: uuid.UUID) -> None:
+    """Give up the automatic deposits that the provider has not answered for."""
+    begun = Deposit.objects.lock().filter(owner_id=owner_id, auto=True)
+    for found in begun.filter(state=DepositState.CREATED.value).order_by("pk"):
+        move_deposit(actor, found, DepositState.EXPIRED)
 
 
 def count_decline(found: Deposit, why: str, *, for_good: bool = False) -> None:

@@ -51,7 +51,8 @@ def refund_charge(
         borne_by: `host`: host and platform give back their parts; `platform`: it pays the host's part, too.
         transfer_id: only of this posting.
 
-    Raises Invalid `amount_range`, `reason_missing`, NotFound `charge_unknown`, Conflict `refund_exceeds_paid`.
+    Raises Invalid `amount_range`, `reason_missing`; NotFound `charge_unknown`; Conflict `refund_own`,
+    `refund_exceeds_paid`.
     """
     actor.require("staff")
     refund_id, reason = new_id(), parse_reason(reason)
@@ -60,6 +61,8 @@ def refund_charge(
     meter = Meter.objects.filter(subject_id=subject_id).select_related("wallet").first()
     if meter is None or meter.wallet.owner_id is None:
         raise NotFound("charge_unknown", "Nothing was ever charged for this.")
+    if actor.kind != "system" and meter.wallet.owner_id == actor.user_id:
+        raise Conflict("refund_own", "Somebody else has to give back what you paid yourself.")
     body = f"refund {subject_id} {transfer_id} {amount} {borne_by}"
     first = idempotency.claim(
         owner_id=claimant(actor), key=idempotency_key, body=body, subject_id=refund_id

@@ -21,6 +21,7 @@ from billing.machine import DepositState, ReturnState
 from billing.models import Deposit, DepositReturn
 from billing.providers.base import ProviderEvent
 from billing.services import takebacks
+from billing.services.declines import WENT_BACK, stop_filling
 from billing.services.refunds import claimant, parse_reason
 from billing.services.wallets import announce, wallet_of
 from core import clock, idempotency, money, outbox
@@ -67,6 +68,7 @@ def return_deposit(
     _require_returnable(actor, found)
     fitting = _fitting(found, amount)
     _require_free(found, fitting)
+    stop_filling(actor, found.owner_id, WENT_BACK)
     made = _write(
         found, ReturnState.DECIDED, id=return_id, asked=fitting, amount=fitting, reason=reason
     )
@@ -152,6 +154,7 @@ def note_refunded(found: Deposit, event: ProviderEvent) -> str:
             ref=event.ref,
             reason=BY_PROVIDER,
         )
+        stop_filling(Actor.system(), found.owner_id, WENT_BACK)
         takebacks.settle(found)
         made.refresh_from_db(fields=["amount"])
         _tell(Actor.system(), made)

@@ -21,6 +21,7 @@ from billing.events import DisputeChanged, WalletFroze
 from billing.machine import DepositState, DisputeState, ReturnState
 from billing.models import Account, AccountKind, Deposit, DepositReturn, Dispute, Transfer
 from billing.providers.base import Kind, ProviderEvent
+from billing.services.declines import WENT_BACK, stop_filling
 from billing.services.moving import move_deposit
 from billing.services.wallets import announce, wallet_of
 from core import clock, outbox
@@ -92,6 +93,7 @@ def _open(found: Deposit, event: ProviderEvent, *, takes: bool = True) -> Disput
         opened_at=clock.now(),
     )
     if takes:
+        stop_filling(Actor.system(), found.owner_id, WENT_BACK)
         _take_more(found)
         dispute.refresh_from_db(fields=["amount"])
     _tell(found, dispute)

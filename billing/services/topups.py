@@ -23,7 +23,7 @@ from billing.machine import PAID_IN, DepositState
 from billing.models import Account, AccountKind, AutoTopUp, Deposit, DepositQuerySet
 from billing.providers import SavedMethod
 from billing.services import amounts
-from billing.services.declines import count_decline
+from billing.services.declines import count_decline, expire_begun, stop_filling
 from billing.services.deposits import CENT, LEAST, MOST
 from billing.services.moving import move_deposit, record_deposit
 from billing.services.wallets import wallet_of
@@ -54,6 +54,8 @@ def set_auto_top_up(
     sane = LEAST <= amount <= MOST and 0 <= threshold <= MOST and amount % CENT == 0
     if not (sane and amount <= month_max <= MOST_A_MONTH):
         raise Invalid("amount_range", "Fill up by 1 to 10,000, and at most the limit of a month.")
+    # What the earlier rule has begun is not what its owner wants now.
+    expire_begun(actor, actor.user_id)
     rule, _ = AutoTopUp.objects.update_or_create(
         owner_id=actor.user_id,
         defaults={
@@ -77,18 +79,9 @@ def set_auto_top_up(
 
 @transaction.atomic
 def stop_auto_top_up(*, actor: Actor) -> None:
-    """Let a wallet no longer fill itself, and charge nothing more that was begun; harmless when it does not.
-
-    Should a charge that the provider had got already succeed, it counts.
-    """
+    """Let a wallet no longer fill itself, and charge nothing more that was begun; harmless when it does not."""
     actor.require("wallet:deposit")
-    begun = Deposit.objects.lock().filter(owner_id=actor.user_id, auto=True)
-    for found in begun.filter(state=DepositState.CREATED.value).order_by("pk"):
-        move_deposit(actor, found, DepositState.EXPIRED)
-    for rule in AutoTopUp.objects.lock().filter(owner_id=actor.user_id, enabled=True):
-        rule.enabled = False
-        rule.save(update_fields=["enabled"])
-        _record(actor, rule, "top_up.stopped")
+    stop_filling(actor, actor.user_id)
 
 
 def auto_top_up_of(*, actor: Actor) -> AutoTopUp | None:
@@ -173,10 +166,16 @@ def due_rules(*, limit: int = 200) -> list[uuid.UUID]:
 
 @transaction.atomic
 def method_to_charge(*, deposit_id: uuid.UUID) -> SavedMethod | None:
-    """Return what a deposit of a top-up may be charged to; None when its owner has stopped it, or it is over."""
-    found = Deposit.objects.get(pk=deposit_id)
+    """Return what a deposit of a top-up may be charged to; None when it is over.
+
+    One that its owner no longer wants, because the rule was stopped or changed since, is over from here on.
+    """
+    found = Deposit.objects.lock().get(pk=deposit_id)
+    if DepositState(found.state) is not DepositState.CREATED:
+        return None
     rule = AutoTopUp.objects.lock().filter(owner_id=found.owner_id, enabled=True).first()
-    if rule is None or DepositState(found.state) is not DepositState.CREATED:
+    if rule is None or rule.amount != found.amount or rule.since > found.created_at:
+        move_deposit(Actor.system(), found, DepositState.EXPIRED)
         return None
     return SavedMethod(rule.customer, rule.method)
 

@@ -100,6 +100,13 @@ def test_the_platform_can_pay_for_all_of_it(alice: Actor, bob: Actor, dora: Acto
     assert (wallet(alice), have(bob)) == (10 * USD, (9 * USD, 0, 0))
 
 
+def test_staff_give_nothing_back_to_themselves(bob: Actor, dora: Actor) -> None:
+    meter = use(dora, bob)
+    with pytest.raises(Conflict) as refused:
+        refund(dora, meter, 1)
+    assert (refused.value.code, Refund.objects.count()) == ("refund_own", 0)
+
+
 def test_one_posting_can_be_given_back_alone(alice: Actor, bob: Actor, dora: Actor) -> None:
     meter = use(alice, bob)
     share = Transfer.objects.get(meter=meter, kind="share")

@@ -14,7 +14,7 @@ from accounts.models import User
 from audit.models import AuditEvent
 from billing import services, tasks
 from billing.models import Account, Deposit, DepositReturn, Transfer
-from billing.providers import ProviderAway, ProviderRefuses, Sent
+from billing.providers import ProviderAway, ProviderRefuses, SavedMethod, Sent
 from billing.providers.fake import FakeProvider
 from billing.providers.stripe_ import StripeProvider
 from billing.tests.hosts import USD
@@ -91,8 +91,14 @@ def state(of: Deposit | DepositReturn) -> str:
 def test_all_of_a_deposit_leaves_the_wallet_at_once_and_goes_back_once(
     deposit: Deposit, alice: Actor, dora: Actor, stripe: Stripe
 ) -> None:
+    services.set_auto_top_up(
+        actor=alice, saved=SavedMethod("cus_1", "pm_1"),
+        threshold=5 * USD, amount=20 * USD, month_max=60 * USD,
+    )  # fmt: skip
     made = back(dora, deposit)
     assert (balance(alice), state(deposit), stripe.asked) == ((0, False), "refunded", [])
+    # What goes back is not charged again in the next minute.
+    assert services.due_rules() == []
     tasks.send_returns()
     tasks.send_returns()
     assert (state(made), made.ref, stripe.asked) == ("sent", f"re_{made.pk}", [20])

@@ -7,7 +7,8 @@ from django.core.management import CommandError, call_command
 
 from accounts.actors import Actor
 from billing import services, tasks
-from billing.models import Account, Deposit, Dispute, PaymentEvent, Transfer
+from billing.models import Account, AutoTopUp, Deposit, Dispute, PaymentEvent, Transfer
+from billing.providers import SavedMethod
 from billing.tests.payments import (
     BOUNCED,
     CLOSED,
@@ -248,3 +249,25 @@ def test_ledger_verify_names_a_dispute_and_a_wallet_that_do_not_add_up(
         call_command("ledger_verify")
     Deposit.objects.update(refunded=0)
     assert Transfer.objects.filter(kind="dispute").count() == 1
+
+
+@pytest.mark.parametrize("told", ["disputed", "refunded"])
+def test_a_wallet_whose_money_went_back_fills_itself_no_more(
+    alice: Actor, deposit: Deposit, told: str
+) -> None:
+    services.set_auto_top_up(
+        actor=alice, saved=SavedMethod("cus_1", "pm_1"),
+        threshold=5 * USD, amount=20 * USD, month_max=60 * USD,
+    )  # fmt: skip
+    kind, body = (
+        (DISPUTED, dispute(deposit)) if told == "disputed" else (REFUNDED, refund(deposit, 2000))
+    )
+    assert send(kind, body) == (200, told)
+    rule = AutoTopUp.objects.get()
+    assert (rule.enabled, rule.note) == (
+        False,
+        "Money that you had paid in went back. Switch it on again when you want it.",
+    )
+    send(CLOSED, dispute(deposit, status="lost"))
+    tasks.top_up_wallets()
+    assert Deposit.objects.count() == 1

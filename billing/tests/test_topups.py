@@ -208,7 +208,7 @@ def test_the_page_sets_it_tells_what_to_do_and_switches_it_off(alice: Actor) -> 
     tasks.top_up_wallets()
     assert state() == "declined"
     page = client.get("/wallet/").content.decode()
-    assert "The payment service said: The card was declined." in page
+    assert "Last news: The card was declined." in page
     assert "Tried again" in page
     AutoTopUp.objects.update(enabled=False)
     assert state() == "given_up"
@@ -283,6 +283,34 @@ def test_whoever_has_said_stop_is_not_charged_for_what_was_begun_before(
     assert paid is not None
     services.apply_event(provider="fake", event=paid)
     assert (has(poor), AutoTopUp.objects.get().enabled) == (20, False)
+
+
+def test_a_rule_that_was_changed_is_not_charged_by_what_it_was(
+    poor: Actor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rule(poor)
+    with monkeypatch.context() as patch:
+        patch.setattr(FakeProvider, "charge_saved", away)
+        tasks.top_up_wallets()
+    services.set_auto_top_up(
+        actor=poor, saved=CARD, threshold=5 * USD, amount=10 * USD, month_max=10 * USD
+    )
+    assert Deposit.objects.get().state == "expired"
+    tasks.top_up_wallets()
+    assert has(poor) == 10
+
+
+@pytest.mark.parametrize(
+    "changed", [{"amount": 10 * USD}, {"since": dt.datetime(2026, 11, 4, tzinfo=dt.UTC)}]
+)
+def test_what_began_while_a_rule_was_being_changed_is_given_up(
+    poor: Actor, changed: dict[str, object]
+) -> None:
+    made = services.begin_top_up(rule_id=rule(poor).pk)
+    assert made is not None
+    AutoTopUp.objects.update(**changed)
+    assert services.method_to_charge(deposit_id=made.pk) is None
+    assert Deposit.objects.get().state == "expired"
 
 
 def test_a_charge_is_not_made_once_its_rule_is_off(poor: Actor) -> None:
