@@ -61,8 +61,7 @@ def refund_charge(
     meter = Meter.objects.filter(subject_id=subject_id).select_related("wallet").first()
     if meter is None or meter.wallet.owner_id is None:
         raise NotFound("charge_unknown", "Nothing was ever charged for this.")
-    if actor.kind != "system" and meter.wallet.owner_id == actor.user_id:
-        raise Conflict("refund_own", "Somebody else has to give back what you paid yourself.")
+    _require_anothers(actor, meter.wallet.owner_id, "refund_own")
     body = f"refund {subject_id} {transfer_id} {amount} {borne_by}"
     first = idempotency.claim(
         owner_id=claimant(actor), key=idempotency_key, body=body, subject_id=refund_id
@@ -145,8 +144,7 @@ def adjust_wallet(
     refund_id, reason = new_id(), parse_reason(reason)
     if not 0 < amount <= amounts.MOST:
         raise Invalid("amount_range", "An adjustment lies between nothing and one million.")
-    if actor.kind != "system" and owner_id == actor.user_id:
-        raise Conflict("adjustment_own", "Somebody else has to adjust your own wallet.")
+    _require_anothers(actor, owner_id, "adjustment_own")
     first = idempotency.claim(
         owner_id=claimant(actor),
         key=idempotency_key,
@@ -174,6 +172,12 @@ def refunds_of(*, subject_id: uuid.UUID) -> list[Refund]:
 def refunds_to(*, owner_id: uuid.UUID) -> list[Refund]:
     """Return what a person was given back, newest first."""
     return list(Refund.objects.filter(owner_id=owner_id).order_by("-created_at")[:100])
+
+
+def _require_anothers(actor: Actor, owner_id: uuid.UUID, code: str) -> None:
+    """Staff give nothing to themselves."""
+    if actor.kind != "system" and owner_id == actor.user_id:
+        raise Conflict(code, "Somebody else has to put money into your own wallet.")
 
 
 def claimant(actor: Actor) -> uuid.UUID:
