@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import os
 
 from channels.auth import AuthMiddlewareStack
 from channels.routing import ProtocolTypeRouter
 from channels.security.websocket import AllowedHostsOriginValidator
 from django.core.asgi import get_asgi_application
+from django.urls import resolve
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "marketplace.settings")
 django_application = get_asgi_application()
@@ -20,3 +22,10 @@ application = ProtocolTypeRouter(
         "websocket": AllowedHostsOriginValidator(AuthMiddlewareStack(websocket_router)),
     }
 )
+
+# Loads all pages now instead of with the first request. What is there now stays, so no garbage collection needs to
+# look at it; and one request makes more objects than the usual 700 after which the next one begins.
+resolve("/")
+gc.collect()
+gc.freeze()
+gc.set_threshold(20_000)

@@ -16,7 +16,8 @@ from typing import Any
 import msgspec
 from django.conf import settings
 from django.db import connection
-from django.db.models import BigIntegerField, Func
+from django.db.models import BigIntegerField, Func, TextField
+from django.db.models.functions import Cast
 
 from nodes.market import Offer
 from nodes.search import rows
@@ -35,6 +36,9 @@ PATIENCE_SECONDS = 5.0
 # Words of rows that have changed since are dropped by reading everything again, when they are so many.
 SPARE_WORDS = 100_000
 
+# An id as text: a million objects of the kind that may hold others would stop everybody for a second at each full
+# garbage collection.
+READ = [Cast(name, TextField()) if name == "id" else name for name in ROW]
 # No other transaction that is seen has had this id or a later one: such stamps are those of another cluster, from
 # which this one was restored.
 NEXT = Func(
@@ -133,7 +137,7 @@ class Board:
             # Before the rows: what is open now is read again next time.
             cursor.execute("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
             (floor,) = cursor.fetchone()
-        offers = Offer.objects.values_list(*ROW)
+        offers = Offer.objects.values_list(*READ)
         if self._floor:
             changed = list(offers.filter(changed_seq__gte=self._floor, changed_seq__lt=NEXT))
         else:

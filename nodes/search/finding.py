@@ -6,16 +6,16 @@ one order and the place where a page ends is one number, too.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from core import money
 from nodes.market import MOST_OFFERS
-from nodes.search.columns import COMBINATION, ROOM, Array, Snapshot, Words
+from nodes.search.columns import COMBINATION, ROOM, Array, Snapshot, Words, count_of, packed, rows_of
 from nodes.search.fields import FACETS
-from nodes.search.query import Bounds, Filter, Flag, Query, Sort
+from nodes.search.query import LARGEST, PRICE, Bounds, Filter, Flag, Query, Sort
 from nodes.search.query import Words as WordFilter
 
 NUMBER_BITS = MOST_OFFERS.bit_length() - 1
@@ -46,7 +46,7 @@ def find(snapshot: Snapshot, query: Query) -> Found:
     # Facets are texts, and each filters by words.
     words = [e for e in query.filters if isinstance(e, WordFilter) and e.name in FACETS]
     rest = [each for each in query.filters if each.name not in FACETS]
-    rows = np.flatnonzero(_mask(snapshot, query, rest))
+    rows = _rows(snapshot, query, rest)
     combination = snapshot[COMBINATION][rows]
     counts = np.bincount(combination, minlength=len(snapshot.facets[FACETS[0]]))
     fits = {each.name: _words_fit(snapshot, each, snapshot.facets[each.name]) for each in words}
@@ -66,19 +66,25 @@ def count_without(snapshot: Snapshot, query: Query) -> list[tuple[str, int]]:
     if not snapshot.size:
         return []
     counts = {
-        name: int(np.count_nonzero(_mask(snapshot, less, less.filters)))
-        for name in ("gpus", "disk_gb")
+        name: _count(snapshot, less)
+        for name in ("gpus", "disk_gb", PRICE)
         if (less := query.without(name)) != query
     }
-    fits = [_fits(snapshot, query, each) for each in query.filters]
+    stored = [each for each in query.filters if each.name != PRICE]
+    fits = [_fits(snapshot, each) for each in stored]
     # Whoever misses one filter alone would fit without it.
-    none, one = _mask(snapshot, query, []), np.zeros(snapshot.size, bool)
+    none = _can_start(snapshot, query)
+    one = np.zeros_like(none)
     for fit in fits:
-        one &= fit
-        one |= none & ~fit
-        none &= fit
-    for each, fit in zip(query.filters, fits, strict=True):
-        counts[each.name] = int(np.count_nonzero(one & ~fit))
+        one = one & fit | none & ~fit
+        none = none & fit
+    if len(stored) < len(query.filters):
+        rows = _affordable(snapshot, query, query.filters, rows_of(one, snapshot.size))
+        among = np.zeros(snapshot.size, bool)
+        among[rows] = True
+        one = packed(among)
+    for each, fit in zip(stored, fits, strict=True):
+        counts[each.name] = count_of(one & ~fit)
     return sorted(((name, n) for name, n in counts.items() if n), key=lambda each: (-each[1], each))
 
 
@@ -86,17 +92,21 @@ def rank_of(snapshot: Snapshot, query: Query, number: int) -> tuple[int, int]:
     """Return the place (0: none) of the offer with this number among those that fit, and how many they are."""
     if not snapshot.size:
         return 0, 0
-    rows = np.flatnonzero(_mask(snapshot, query, query.filters))
+    rows = _rows(snapshot, query, query.filters)
     keys = _keys(snapshot, query, rows)
     mine = keys[snapshot["number"][rows] == number]
     return (int((keys <= mine[0]).sum()) if len(mine) else 0), len(rows)
 
 
-def price_of(snapshot: Snapshot, query: Query, rows: Array | slice) -> Array:
+def price_of(snapshot: Snapshot, query: Query, rows: Array) -> Array:
     """Return the all-in rate (nano/s) of rows for the cards and the disk that are asked for."""
-    compute, storage = snapshot["compute_rate"][rows], snapshot["storage_gb_rate"][rows]
-    rate: Array = np.maximum(compute * query.factor, snapshot["minimum_rate"][rows])
-    rate += storage * query.disk_gb
+    rate: Array = snapshot["compute_rate"][rows]
+    # In place: pages of memory that the system gives anew each time cost more than the arithmetic.
+    rate *= query.factor
+    np.maximum(rate, snapshot["minimum_rate"][rows], out=rate)
+    storage = snapshot["storage_gb_rate"][rows]
+    storage *= query.disk_gb
+    rate += storage
     return rate
 
 
@@ -106,15 +116,35 @@ def value_of(gflops: int, factor: int, rate: int) -> int:
     return value if value < BEST else BEST
 
 
-def _mask(snapshot: Snapshot, query: Query, filters: list[Filter] | tuple[Filter, ...]) -> Array:
-    """Return which rows can start now at the size asked for, and satisfy the filters."""
+def _rows(snapshot: Snapshot, query: Query, filters: Sequence[Filter]) -> Array:
+    """Return the places of what can start now at the size asked for, and satisfies the filters."""
+    rows = rows_of(_stored(snapshot, query, filters), snapshot.size)
+    return _affordable(snapshot, query, filters, rows)
+
+
+def _count(snapshot: Snapshot, query: Query) -> int:
+    """Return how much fits."""
+    if any(each.name == PRICE for each in query.filters):
+        return len(_rows(snapshot, query, query.filters))
+    return count_of(_stored(snapshot, query, query.filters))
+
+
+def _stored(snapshot: Snapshot, query: Query, filters: Sequence[Filter]) -> Array:
+    """Return, packed, which rows can start now and satisfy those filters that compare a stored column."""
+    bits = _can_start(snapshot, query)
+    for each in filters:
+        if each.name != PRICE:
+            bits = bits & _fits(snapshot, each)
+    return bits
+
+
+def _can_start(snapshot: Snapshot, query: Query) -> Array:
+    """Return, packed, which rows can start now at the size asked for."""
     room = snapshot.masks.of(
         (ROOM, query.gpus), snapshot.stored[ROOM], snapshot.size, lambda: _room(snapshot, query)
     )
-    mask: Array = room & (snapshot["disk_gb"] >= query.disk_gb)
-    for each in filters:
-        mask &= _fits(snapshot, query, each)
-    return mask
+    enough: Array = room & _fits(snapshot, Bounds("disk_gb", query.disk_gb, LARGEST))
+    return enough
 
 
 def _room(snapshot: Snapshot, query: Query) -> Array:
@@ -123,10 +153,18 @@ def _room(snapshot: Snapshot, query: Query) -> Array:
     return fit
 
 
-def _fits(snapshot: Snapshot, query: Query, each: Filter) -> Array:
-    """Return which rows satisfy one filter. Nothing is satisfied by what is not known: -1, and the empty word."""
-    if isinstance(each, Bounds) and each.name == "price_hourly":
-        return _within(price_of(snapshot, query, slice(None)), each)
+def _affordable(
+    snapshot: Snapshot, query: Query, filters: Sequence[Filter], rows: Array
+) -> Array:
+    """Return which of these rows satisfy the filters of the price, which no column holds."""
+    for each in filters:
+        if isinstance(each, Bounds) and each.name == PRICE:
+            rows = rows[_within(price_of(snapshot, query, rows), each)]
+    return rows
+
+
+def _fits(snapshot: Snapshot, each: Filter) -> Array:
+    """Return, packed, which rows satisfy one filter. Nothing is satisfied by what is not known: -1, and the empty word."""
     stored = snapshot.stored[each.name]
     return snapshot.masks.of(each, stored, snapshot.size, lambda: _compared(snapshot, each))
 

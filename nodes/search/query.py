@@ -33,8 +33,10 @@ LIMITS = {
     "limit": (1, MOST_ROWS),
 }
 ENDS = ("_min", "_max", "_not")
+# The one number that no column holds: it is worked out for what is asked.
+PRICE = "price_hourly"
 WHOLE = re.compile(r"[0-9]{1,18}")
-PRICE = re.compile(r"[0-9]{1,6}(?:\.[0-9]{1,9})?")
+AMOUNT = re.compile(r"[0-9]{1,6}(?:\.[0-9]{1,9})?")
 
 
 class Sort(StrEnum):
@@ -221,7 +223,7 @@ def _single(name: str, values: list[str], choices: tuple[str, ...] = ()) -> str:
 
 
 def _bounds(name: str, ends: dict[str, list[str]]) -> Bounds:
-    read = _rates if name == "price_hourly" else _whole
+    read = _rates if name == PRICE else _whole
     low, high = 0, 2**62
     for end, values in ends.items():
         least, most = read(name, _single(name, values))
@@ -238,7 +240,7 @@ def _whole(name: str, text: str) -> tuple[int, int]:
 
 def _rates(name: str, text: str) -> tuple[int, int]:
     """Return the least rate (nano/s) that costs at least this much an hour, and the greatest that costs at most it."""
-    if not PRICE.fullmatch(text):
+    if not AMOUNT.fullmatch(text):
         raise _wrong(name, "is an amount such as 0.48, below a million")
     nano = money.nano_from_decimal(Decimal(text))
     return -(-nano // money.SECONDS_PER_HOUR), nano // money.SECONDS_PER_HOUR
