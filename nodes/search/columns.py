@@ -70,7 +70,7 @@ class Masks:
         self._kept: dict[str, tuple[Array, int, dict[Any, Array]]] = {}
 
     def of(self, asked: Any, column: Array, size: int, make: Callable[[], Array]) -> Array:
-        """Return, packed, what `make` says of the first `size` rows of the stored column `asked[0]`; not to be written to.
+        """Return, packed, what `make` says of the first `size` rows of the column `asked[0]`; not to be written to.
 
         A column in which anything changes is another array, and rows are added behind `size`. Several threads
         may do this at once.

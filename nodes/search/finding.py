@@ -13,7 +13,16 @@ import numpy as np
 
 from core import money
 from nodes.market import MOST_OFFERS
-from nodes.search.columns import COMBINATION, ROOM, Array, Snapshot, Words, count_of, packed, rows_of
+from nodes.search.columns import (
+    COMBINATION,
+    ROOM,
+    Array,
+    Snapshot,
+    Words,
+    count_of,
+    packed,
+    rows_of,
+)
 from nodes.search.fields import FACETS
 from nodes.search.query import LARGEST, PRICE, Bounds, Filter, Flag, Query, Sort
 from nodes.search.query import Words as WordFilter
@@ -153,9 +162,7 @@ def _room(snapshot: Snapshot, query: Query) -> Array:
     return fit
 
 
-def _affordable(
-    snapshot: Snapshot, query: Query, filters: Sequence[Filter], rows: Array
-) -> Array:
+def _affordable(snapshot: Snapshot, query: Query, filters: Sequence[Filter], rows: Array) -> Array:
     """Return which of these rows satisfy the filters of the price, which no column holds."""
     for each in filters:
         if isinstance(each, Bounds) and each.name == PRICE:
@@ -164,7 +171,7 @@ def _affordable(
 
 
 def _fits(snapshot: Snapshot, each: Filter) -> Array:
-    """Return, packed, which rows satisfy one filter. Nothing is satisfied by what is not known: -1, and the empty word."""
+    """Return, packed, which rows satisfy one filter; none does by what is not known: -1, and the empty word."""
     stored = snapshot.stored[each.name]
     return snapshot.masks.of(each, stored, snapshot.size, lambda: _compared(snapshot, each))
 
