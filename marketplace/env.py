@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import re
 import sys
+from decimal import Decimal
 from email.utils import parseaddr
 from enum import StrEnum
 from pathlib import Path
@@ -72,6 +73,8 @@ class Environment(BaseSettings):
     frps_admin_url: str = "http://127.0.0.1:7500"
     frps_admin_user: str = "dcompute"
     frps_admin_password: SecretStr = SecretStr("")
+    # What the platform gives back at most for its own outages: of an hour of each GPU, or of a machine without.
+    tunnel_credit_most_hourly: Decimal = Field(Decimal(10), ge=0, le=1000, decimal_places=2)
 
     # Telemetry: a file of this machine, unless an InfluxDB is named.
     telemetry_file: Path = Path("telemetry.sqlite3")

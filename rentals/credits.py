@@ -95,6 +95,7 @@ def to_markdown() -> str:
     lines.append(
         f"| `{TUNNELS}` | – | The platform's own tunnel server did not answer for more than "
         f"{int(TUNNELS_MAY_BE_DOWN.total_seconds())} s. | what was paid for compute and storage while it was down, "
-        "by the platform: the host keeps its share |"
+        "by the platform: the host keeps its share. At most the price when it began, and "
+        "`DC_TUNNEL_CREDIT_MOST_HOURLY` for each GPU and for the disk |"
     )
     return "\n".join(lines)

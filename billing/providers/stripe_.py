@@ -105,6 +105,8 @@ class StripeProvider:
 
     def read_event(self, *, body: bytes, signature: str) -> ProviderEvent:
         """Return what a webhook says, its signature checked by Stripe's own helper. Raises Forged."""
+        if not signature.isascii():
+            raise Forged("a signature is hexadecimal")
         try:
             stripe.WebhookSignature.verify_header(
                 body.decode(), signature, self._webhook_secret, TOLERANCE_SECONDS
@@ -113,7 +115,7 @@ class StripeProvider:
             raise Forged(str(error)) from error
         try:
             return self._read(json.loads(body))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise Forged(f"signed, and yet no event: {error!r}") from error
 
     def ask(self, *, ref: str) -> ProviderEvent | None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q
 
 from billing import ledger, queries
 from billing.models import Account, AccountKind, Transfer
@@ -89,7 +89,11 @@ def mature_earnings(*, chunk: int = 500) -> int:
 
 
 def _due() -> Q:
-    return Q(kind=AccountKind.HOST.value, balance__gt=0)
+    """Hosts that have something young, or something free though they have owed before: a payout came back."""
+    mine = Account.objects.filter(owner_id=OuterRef("owner_id"), currency=OuterRef("currency"))
+    free = Exists(mine.filter(kind=AccountKind.HOST_FREE.value, balance__gt=0))
+    owing = Exists(mine.filter(kind=AccountKind.HOST_DEBT.value))
+    return Q(kind=AccountKind.HOST.value) & (Q(balance__gt=0) | (Q(free) & Q(owing)))
 
 
 def _some_after(after: int, chunk: int) -> int | None:

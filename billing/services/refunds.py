@@ -98,8 +98,9 @@ def credit_fault(
     reason: str,
     evidence: Mapping[str, Any],
     borne_by: Bearer = Bearer.HOST,
+    most: int | None = None,
 ) -> Refund | None:
-    """Give back everything that still stands of what a subject paid in [since, until), epoch seconds; once.
+    """Give back what still stands of what a subject paid in [since, until), epoch seconds; at most `most`; once.
 
     None when that is nothing, when the incident is credited already, or when both sides are one person.
     """
@@ -115,8 +116,9 @@ def credit_fault(
         # Only what is posted can be given back.
         ledger.settle(wallet, until=min(until, clock.epoch()))
     left = queries.standing(subject_id=subject_id, kinds=tuple(kinds), since=since, until=until)
-    amount = sum(row.amount for row in left)
-    if not amount:
+    stands = sum(row.amount for row in left)
+    amount = stands if most is None else min(most, stands)
+    if amount <= 0:
         return None
     made = _make(
         wallet, RefundKind.CREDIT, borne_by, amount,

@@ -58,6 +58,13 @@ def test_a_forged_an_old_and_an_unsigned_webhook_change_nothing(with_stripe: Non
     deposit = asked(alice)
     assert send(PAID, paid(deposit), secret="whsec_mallory") == (400, "signature_wrong")
     assert send(PAID, paid(deposit), at=int(time.time()) - 3600) == (400, "signature_wrong")
+    odd = Client().post(
+        "/webhooks/stripe/",
+        b"{}",
+        content_type="application/json",
+        headers={"Stripe-Signature": "t=1,v1=\u00e9"},
+    )
+    assert (odd.status_code, odd.json()["code"]) == (400, "signature_wrong")
     for headers in ({}, {"Stripe-Signature": "t=1,v1=aa"}, {"Stripe-Signature": "\xff"}):
         answer = Client().post("/webhooks/stripe/", b"{}", "application/json", headers=headers)
         assert answer.status_code == 400

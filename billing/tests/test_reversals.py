@@ -12,7 +12,7 @@ from django.conf import settings
 
 from accounts.actors import Actor
 from billing import services, tasks
-from billing.models import Payout
+from billing.models import Meter, Payout
 from billing.providers import Sent
 from billing.providers.payouts import StripePayouts
 from billing.tests.hosts import USD, have, use
@@ -100,3 +100,16 @@ def test_what_is_not_ours_moves_nothing(bob: Actor) -> None:
     euros = transfer(payout, 3000) | {"currency": "eur"}
     assert send(REVERSED, euros) == (200, "payout_unknown")
     assert (state(payout), have(bob)) == ("paid", (0, 60 * USD, 0))
+
+
+def test_a_payout_that_comes_back_pays_what_its_host_owes(bob: Actor) -> None:
+    payouts = [asked(bob) for _ in range(3)]
+    tasks.send_payouts()
+    services.refund_charge(
+        actor=cast.person("dora", is_staff=True), subject_id=Meter.objects.get().subject_id,
+        amount=20 * USD, reason="because", idempotency_key=str(new_id()),
+    )  # fmt: skip
+    assert have(bob) == (0, 0, 18 * USD)
+    assert send(REVERSED, transfer(payouts[0], 3000)) == (200, "reversed")
+    services.mature_earnings()
+    assert have(bob) == (0, 12 * USD, 0)

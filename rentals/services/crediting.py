@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 
+from django.conf import settings
 from django.db import transaction
 
 from accounts.actors import Actor
@@ -26,8 +28,8 @@ def credit_tunnels(*, actor: Actor, rental_id: uuid.UUID, outage_id: uuid.UUID) 
     assert outage.until is not None
     since, until = clock.to_epoch(outage.since), clock.to_epoch(outage.until)
     lines = billing.bill_of(subject_id=rental.pk).lines
-    ran = [line for line in lines if line.kind == "compute" and line.started < until]
-    if not any(line.ended is None or line.ended > since for line in ran):
+    most = _most(rental, lines, since, until)
+    if not most:
         return
     made = billing.credit_fault(
         actor=actor,
@@ -45,9 +47,32 @@ def credit_tunnels(*, actor: Actor, rental_id: uuid.UUID, outage_id: uuid.UUID) 
             "error": outage.error,
         },
         borne_by=Bearer.PLATFORM,
+        most=most,
     )
     if made is not None:
         _record(actor, rental, made)
+
+
+def _most(rental: Rental, lines: Sequence[billing.BillLine], since: int, until: int) -> int:
+    """Return how much (nano-units) the platform gives back at most of what a rental used in [since, until).
+
+    Its host keeps its share, so a host and a renter who are friends could agree on any price once they see that
+    an outage has begun: what was running then counts, at the price of that second and with a limit.
+    """
+    card = money.rate_from_hourly(settings.DC.tunnel_credit_most_hourly)
+    limits = {"compute": card * max(rental.gpu_count, 1), "storage": card}
+    rates = {
+        line.kind: min(line.rate, limits.get(line.kind, line.rate))
+        for line in lines
+        if line.started <= since and (line.ended is None or line.ended > since)
+    }
+    if "compute" not in rates:
+        return 0
+    return sum(
+        min(line.rate, rates.get(line.kind, 0))
+        * max(0, min(until if line.ended is None else line.ended, until) - max(line.started, since))
+        for line in lines
+    )
 
 
 def credit_fault(actor: Actor, rental: Rental, end: dict[str, str], at: int | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 
 import pytest
 import time_machine
@@ -16,7 +17,7 @@ from audit.models import AuditEvent
 from billing import services as billing
 from billing.models import Refund
 from billing.tests.payments import stripe_that_says
-from core import clock
+from core import clock, money
 from hostagent.protocol import WorkloadState
 from nodes import services as nodes
 from nodes import tasks as node_tasks
@@ -164,3 +165,38 @@ def test_the_clock_asks_frps_itself(scene: Tunnels, monkeypatch: pytest.MonkeyPa
         node_tasks.watch_tunnels()
     outage.refresh_from_db()
     assert (outage.until is None, seen) == (False, ["serverinfo"])
+
+
+def test_a_price_that_is_agreed_during_an_outage_is_not_what_the_platform_pays(
+    scene: Tunnels,
+) -> None:
+    before = scene.rate()
+    scene.live(30, down=True)
+    # Both are one person: they see that their tunnel is down, and who will pay for it.
+    change = services.offer_raise(
+        actor=scene.bob, rental_id=scene.rental.pk,
+        compute_hourly=Decimal(900), storage_gb_monthly=Decimal("0.10"),
+    )  # fmt: skip
+    services.answer_price(
+        actor=scene.alice, rental_id=scene.rental.pk, change_id=change.pk, accept=True
+    )
+    scene.live(120, down=True)
+    scene.live(5)
+    services.stop_rental(actor=scene.alice, rental_id=scene.rental.pk)
+    scene.settle()
+    made = Refund.objects.get()
+    down = made.evidence["to"] - made.evidence["from"]
+    assert (made.borne_by, made.amount, down) == ("platform", before * down, 155)
+
+
+def test_the_platform_pays_no_fancy_price_for_its_own_outage(
+    scene: Tunnels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settings.DC, "tunnel_credit_most_hourly", Decimal("0.01"))
+    scene.live(60, down=True)
+    scene.settle()
+    seconds = Refund.objects.get().evidence
+    down = seconds["to"] - seconds["from"]
+    compute, storage = money.rate_from_hourly(Decimal("0.01")), scene.rental.storage_rate
+    assert compute < scene.rental.compute_rate
+    assert Refund.objects.get().amount == (compute + min(storage, compute)) * down
