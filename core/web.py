@@ -30,4 +30,7 @@ class DomainErrorMiddleware:
             exception = away()
         if not isinstance(exception, DomainError):
             return None
-        return render(request, "error.html", {"error": exception}, status=exception.status)
+        answer = render(request, "error.html", {"error": exception}, status=exception.status)
+        if "retry_after" in exception.data:
+            answer["Retry-After"] = str(exception.data["retry_after"])
+        return answer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from typing import Any, ClassVar
+from typing import Any
 
 import msgspec
 from django.db import connection
@@ -22,9 +22,10 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from core import clock
-from core.api import AnonThrottle, envelope
+from core.api import envelope
 from core.errors import Invalid, NotFound
 from marketplace.history import MOST_DAYS, USUAL_DAYS, cursor_of, place_of, price_out
+from marketplace.limits import NearThrottle
 from nodes import queries
 from nodes.models import ModelPrice
 from nodes.search import board
@@ -33,7 +34,6 @@ from nodes.search.query import LIMITS, Query, Sort, parse
 from nodes.search.rows import offer_out
 
 API = "/api/"
-MOST_ADDRESSES = 100_000
 ENDS = {Kind.NUMBER: ("", "_min", "_max"), Kind.TEXT: ("", "_not"), Kind.FLAG: ("",)}
 KINDS: dict[Kind, Any] = {Kind.NUMBER: OpenApiTypes.INT, Kind.FLAG: OpenApiTypes.BOOL}
 ASKED = [
@@ -71,28 +71,6 @@ class HealthView(APIView):
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
         return Response({"live": True, "ready": True})
-
-
-class NearThrottle(AnonThrottle):
-    """The limit of one network, counted by this process: asking Redis would cost more than a search does."""
-
-    # What the library reads from the rate: how many in how many seconds.
-    num_requests: int
-    duration: int
-    counted: ClassVar[tuple[int, dict[str, int]]] = (0, {})
-
-    def allow_request(self, request: Request, view: APIView) -> bool:
-        window, counts = self.counted
-        now = int(self.timer() // self.duration)
-        if now != window or len(counts) > MOST_ADDRESSES:
-            counts = {}
-            NearThrottle.counted = (now, counts)
-        network = self.get_ident(request)
-        counts[network] = asked = counts.get(network, 0) + 1
-        return asked <= self.num_requests
-
-    def wait(self) -> float:
-        return self.duration - float(self.timer()) % self.duration
 
 
 class OfferSearchView(APIView):

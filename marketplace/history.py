@@ -25,11 +25,9 @@ NO_CARD = "Machines without a card"
 
 
 def model_face(
-    model: str, points: Sequence[PricePoint], newest: ModelPrice | None, days: int
+    model: str, points: Sequence[PricePoint], now: ModelPrice | None, days: int
 ) -> dict[str, Any]:
     """Return what the page shows of one model: the figures of now, the change of the median, the line, the steps."""
-    known = newest is not None and newest.hour > clock.now() - FRESH
-    now = newest if known else None
     first = points[0].p50 if points else None
     change = None
     if now is not None and first:

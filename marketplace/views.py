@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import uuid
+from bisect import bisect_right
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -14,10 +14,12 @@ from django.shortcuts import redirect, render
 
 from accounts import services as accounts
 from accounts.models import User
-from core import clock, money
+from core import money
 from core.errors import Invalid, NotFound
 from marketplace.forms import LaunchForm, MarketForm, search_form
-from marketplace.history import PERIODS, USUAL_DAYS, model_face
+from marketplace.history import USUAL_DAYS
+from marketplace.limits import limited
+from marketplace.market import models_shown, rows_shown
 from nodes import queries
 from nodes.models import Offer
 from nodes.presenting import search_row
@@ -51,6 +53,7 @@ def offer_face(offer: Offer) -> dict[str, Any]:
     }
 
 
+@limited
 def landing(request: HttpRequest) -> HttpResponse:
     """What can start now and fits, with everything that can be asked beside it."""
     # A form sends what was left empty, too.
@@ -107,23 +110,21 @@ def _dropped(asked: dict[str, list[str]], field: str) -> dict[str, list[str]]:
     return {**kept, "disk_gb": ["1"]} if field == "disk_gb" else kept
 
 
+@limited
 def market(request: HttpRequest) -> HttpResponse:
-    """What each model costs now and has cost: p10, median and p90 of the free cards' prices."""
+    """What each model costs now and has cost: p10, median and p90 of what hosts ask for free cards."""
     form = MarketForm({"days": USUAL_DAYS, **request.GET.dict()})
     asked = form.cleaned_data if form.is_valid() else {}
     days = int(asked.get("days") or USUAL_DAYS)
-    since = clock.now() - dt.timedelta(days=days)
+    names = models_shown(days, asked.get("model", ""))
     after = request.GET.get("after")
-    names = queries.priced_models(
-        since=since, named=asked.get("model", ""), after=after, limit=MODELS_A_PAGE + 1
-    )
+    if after is not None:
+        names = names[bisect_right(names, after) :]
     shown = names[:MODELS_A_PAGE]
-    series = queries.price_history(shown, since=since, step_seconds=PERIODS[days])
-    newest = queries.newest_prices(shown)
     context = {
         "form": form,
         "days": days,
-        "models": [model_face(name, series[name], newest.get(name), days) for name in shown],
+        "models": rows_shown(days, shown),
         "period": f"{days} days" if days > 1 else "24 hours",
         "next": _next(asked, days, shown[-1]) if len(names) > len(shown) else "",
         "first": after is not None,
@@ -135,6 +136,7 @@ def _next(asked: dict[str, Any], days: int, last: str) -> str:
     return urlencode({"days": days, "model": asked.get("model", ""), "after": last})
 
 
+@limited
 def offer(request: HttpRequest, offer_id: uuid.UUID) -> HttpResponse:
     """One offer, and the form that leads to its exact price."""
     found = queries.listed_offers().filter(pk=offer_id).first()

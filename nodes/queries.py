@@ -92,20 +92,16 @@ def price_history(
     return found
 
 
-def priced_models(
-    *, since: dt.datetime, named: str = "", after: str | None = None, limit: int
-) -> list[str]:
-    """Return the models whose name holds `named` and of which a price is known since then, by name, behind `after`."""
-    rows = ModelPrice.objects.filter(hour__gte=since, gpu_model__icontains=named)
-    if after is not None:
-        rows = rows.filter(gpu_model__gt=after)
-    names = rows.order_by("gpu_model").values_list("gpu_model", flat=True).distinct()
-    return list(names[:limit])
+def priced_models(*, since: dt.datetime) -> list[str]:
+    """Return the models of which a price is known since then, in the order of their characters."""
+    rows = ModelPrice.objects.filter(hour__gte=since).values_list("gpu_model", flat=True)
+    return sorted(rows.order_by().distinct())
 
 
-def newest_prices(models: Sequence[str]) -> dict[str, ModelPrice]:
-    """Return the newest hour of each of these models."""
-    rows = ModelPrice.objects.filter(gpu_model__in=models).order_by("gpu_model", "-hour")
+def newest_prices(models: Sequence[str], *, since: dt.datetime) -> dict[str, ModelPrice]:
+    """Return the newest hour since then of each of these models."""
+    rows = ModelPrice.objects.filter(gpu_model__in=models, hour__gt=since)
+    rows = rows.order_by("gpu_model", "-hour")
     return {row.gpu_model: row for row in rows.distinct("gpu_model")}
 
 

@@ -9,7 +9,7 @@ from rest_framework.test import APIClient, APIRequestFactory
 from rest_framework.views import APIView
 
 from core.api import AnonThrottle, UserThrottle, network_of
-from marketplace.api import NearThrottle
+from marketplace.limits import NearThrottle
 from nodes.market import Offer
 from nodes.search import board
 from nodes.search.fields import FIELDS
