@@ -27,13 +27,16 @@ class NearThrottle(AnonThrottle):
     duration: int
     counted: ClassVar[tuple[int, dict[str, int]]] = (0, {})
 
-    def allow_request(self, request: Request | HttpRequest, view: APIView | None) -> bool:
+    def allow_request(self, request: Request, view: APIView) -> bool:
+        return self.allow(self.get_ident(request))
+
+    def allow(self, who: str) -> bool:
+        """Count one more of theirs, and return whether it is within the limit."""
         window, counts = self.counted
         now = int(self.timer() // self.duration)
         if now != window or len(counts) > MOST_ADDRESSES:
             counts = {}
             type(self).counted = (now, counts)
-        who = self.get_ident(request)
         counts[who] = asked = counts.get(who, 0) + 1
         return asked <= self.num_requests
 
@@ -53,17 +56,19 @@ class PagesOfPerson(NearThrottle):
     scope = "user"
     counted: ClassVar[tuple[int, dict[str, int]]] = (0, {})
 
-    def get_ident(self, request: Request | HttpRequest) -> str:
-        return str(request.user.pk)
-
 
 def limited(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
     """Let a page be asked for as often as the API may be; beyond, it raises RateLimited `rate_limited`."""
 
     @wraps(view)
     def page(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        throttle = PagesOfPerson() if request.user.is_authenticated else PagesOfNetwork()
-        if not throttle.allow_request(request, None):
+        throttle: NearThrottle
+        if request.user.is_authenticated:
+            throttle, who = PagesOfPerson(), str(request.user.pk)
+        else:
+            throttle = PagesOfNetwork()
+            who = throttle.get_ident(Request(request))
+        if not throttle.allow(who):
             seconds = int(throttle.wait()) + 1
             raise RateLimited(
                 "rate_limited",
