@@ -1,14 +1,14 @@
 """What people are told, when, and through which channel: the catalogue of notices. Pure.
 
 `docs/notifications.md` is made from it. A code is for programs and never changes its meaning; titles and
-sentences are for people and may. Texts hold fields such as `{node}`, `{cost:usd}` (nano-units), `{at:when}`
-(epoch seconds) and `{seconds:span}`.
+sentences are for people and may. Texts hold fields such as `{node}`, `{cost:money}` (nano-units of the notice's own
+`currency`), `{at:when}` (epoch seconds) and `{seconds:span}`.
 """
 
 from __future__ import annotations
 
 from accounts.notices import account, earning, hosting, money, prices, renting
-from accounts.notices.entry import AUDIENCES, CHANNELS, MAIL, PAGE, Entry
+from accounts.notices.entry import AUDIENCES, CHANNELS, MAIL, MONEY, PAGE, Entry
 
 _ENTRIES = (
     *account.ENTRIES,
@@ -54,4 +54,14 @@ def _word(entry: Entry, channel: str) -> str:
     return "on" if channel in entry.on else "off"
 
 
-__all__ = ["AUDIENCES", "CATALOGUE", "CHANNELS", "MAIL", "PAGE", "Entry", "is_on", "to_markdown"]
+__all__ = [
+    "AUDIENCES",
+    "CATALOGUE",
+    "CHANNELS",
+    "MAIL",
+    "MONEY",
+    "PAGE",
+    "Entry",
+    "is_on",
+    "to_markdown",
+]

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from string import Formatter
 
 PAGE, MAIL = "page", "mail"
+MONEY = "money"
 CHANNELS = (PAGE, MAIL)
 AUDIENCES = {"account": "Your account", "renter": "Renting and money", "host": "Your machines"}
 _BOTH = frozenset(CHANNELS)
@@ -25,6 +26,8 @@ class Entry:
         on: the channels it goes through until somebody chooses otherwise.
         fixed: the channels that cannot be switched off.
         quiet: for so many seconds after one about the same subject, another one is not mailed.
+
+    `fields` is what has to be known to say it: those of its sentences, and `currency` when one of them is money.
     """
 
     code: str
@@ -41,5 +44,8 @@ class Entry:
     fields: frozenset[str] = field(init=False)
 
     def __post_init__(self) -> None:
-        parts = Formatter().parse(self.title + self.body)
-        object.__setattr__(self, "fields", frozenset(name for _, name, _, _ in parts if name))
+        parts = list(Formatter().parse(self.title + self.body))
+        fields = {name for _, name, _, _ in parts if name}
+        if any(spec == MONEY for _, _, spec, _ in parts):
+            fields.add("currency")
+        object.__setattr__(self, "fields", frozenset(fields))

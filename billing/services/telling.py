@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import uuid
 
+from django.conf import settings
+
 from accounts import services as accounts
 from accounts.notices import CATALOGUE
 from billing import queries
@@ -27,7 +29,11 @@ def tell_of_deposit(*, deposit_id: uuid.UUID, failed: bool) -> None:
         code="deposit_failed" if failed else "deposit_received",
         key=str(deposit_id),
         subject_id=deposit_id,
-        params={"amount": found.amount, "at": clock.to_epoch(found.changed_at)},
+        params={
+            "amount": found.amount,
+            "currency": found.currency,
+            "at": clock.to_epoch(found.changed_at),
+        },
     )
 
 
@@ -44,7 +50,7 @@ def tell_of_dispute(*, dispute_id: uuid.UUID, state: str) -> None:
         code=code,
         key=str(dispute_id),
         subject_id=found.deposit_id,
-        params={"amount": found.amount},
+        params={"amount": found.amount, "currency": found.deposit.currency},
     )
 
 
@@ -54,7 +60,8 @@ def tell_of_frost(*, owner_id: uuid.UUID, frozen: bool, owed: int, at: float) ->
         user_id=owner_id,
         code="wallet_frozen" if frozen else "wallet_thawed",
         key=str(at),
-        params={"at": int(at), "owed": owed},
+        # What banks ask back was paid in, and only this currency can be.
+        params={"at": int(at), "owed": owed, "currency": settings.CURRENCY},
     )
 
 
@@ -69,6 +76,7 @@ def tell_of_invoice(*, invoice_id: uuid.UUID) -> None:
         params={
             "number": found.number,
             "amount": found.total,
+            "currency": found.currency,
             "month": f"{found.month_id:%Y-%m}",
         },
     )
@@ -89,7 +97,7 @@ def tell_of_top_up(*, deposit_id: uuid.UUID, why: str, tries: int, again: int | 
     found = Deposit.objects.get(pk=deposit_id)
     more: dict[str, str | int] = {"tries": tries}
     if again is not None:
-        more = {"amount": found.amount, "again": again}
+        more = {"amount": found.amount, "currency": found.currency, "again": again}
     accounts.notify(
         user_id=found.owner_id,
         code="top_up_given_up" if again is None else "top_up_failed",
@@ -109,7 +117,11 @@ def tell_of_return(*, return_id: uuid.UUID, state: str) -> None:
         code=code[ReturnState(state)],
         key=str(return_id),
         subject_id=found.deposit_id,
-        params={"amount": found.amount, "why": sentence(found.note or found.reason)},
+        params={
+            "amount": found.amount,
+            "currency": found.deposit.currency,
+            "why": sentence(found.note or found.reason),
+        },
     )
 
 
@@ -125,6 +137,7 @@ def tell_of_payout(*, payout_id: uuid.UUID, state: str, reversed: int) -> None:
         key=f"{payout_id}:{reversed}",
         params={
             "amount": reversed or found.amount,
+            "currency": found.currency,
             "hint": found.hint,
             "at": clock.to_epoch(found.changed_at),
             "ref": found.ref,
@@ -136,19 +149,20 @@ def tell_of_payout(*, payout_id: uuid.UUID, state: str, reversed: int) -> None:
 def tell_of_refund(*, refund_id: uuid.UUID) -> None:
     """Tell who was given something back, and the hosts whose earnings paid for it."""
     found = Refund.objects.get(pk=refund_id)
+    more: dict[str, str | int] = {"currency": found.currency, "why": sentence(found.reason)}
     accounts.notify(
         user_id=found.owner_id,
         code=_GIVEN[RefundKind(found.kind)],
         key=str(refund_id),
         subject_id=found.subject_id,
-        params={"amount": found.amount, "why": sentence(found.reason)},
+        params={"amount": found.amount, **more},
     )
     for host_id, amount in queries.paid_by_hosts(group_id=refund_id):
         accounts.notify(
             user_id=host_id,
             code="earnings_taken",
             key=str(refund_id),
-            params={"amount": amount, "why": sentence(found.reason)},
+            params={"amount": amount, **more},
         )
 
 

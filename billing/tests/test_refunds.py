@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
+from collections.abc import Callable
 
 import pytest
 import time_machine
+from django.core import mail
 from django.core.management import CommandError, call_command
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rest_framework.test import APIClient
 
+from accounts import services as accounts
 from accounts.actors import Actor
 from accounts.models import User
+from accounts.reconcile import send_mail_due
 from audit import services as audit
 from billing import services
 from billing.models import Account, Bearer, Meter, Refund, Transfer
@@ -229,6 +233,24 @@ def test_an_adjustment_is_a_gift_with_a_reason(alice: Actor, dora: Actor) -> Non
             actor=dora, owner_id=alice.user_id, amount=0, reason="x", idempotency_key="i"
         )
     assert Refund.objects.count() == 1
+
+
+@pytest.mark.parametrize(
+    ("currency", "said"),
+    [("CREDIT", "5.00 CREDIT for your wallet"), (None, "$5.00 for your wallet")],
+)
+def test_a_gift_is_told_in_its_own_currency_in_the_page_and_by_mail(
+    alice: Actor, dora: Actor, drain: Callable[[], int], currency: str | None, said: str
+) -> None:
+    services.adjust_wallet(
+        actor=dora, owner_id=alice.user_id, amount=5 * USD, reason="For your work.",
+        currency=currency, idempotency_key="gift",
+    )  # fmt: skip
+    drain()
+    send_mail_due()
+    [found] = accounts.inbox_of(actor=alice).rows
+    assert (accounts.word(found).title, accounts.word(found).body) == (said, "For your work.")
+    assert [sent.subject for sent in mail.outbox] == [said]
 
 
 @given(st.lists(

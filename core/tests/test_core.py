@@ -144,3 +144,5 @@ def test_a_sealed_secret_does_not_show_and_comes_back() -> None:
 )
 def test_people_read_three_digits_of_an_amount(nano: int, said: str) -> None:
     assert money.human_string(nano) == said
+    assert money.priced(nano, "USD") == f"${said}"
+    assert money.priced(nano, "CREDIT") == f"{said} CREDIT"

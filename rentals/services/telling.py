@@ -34,9 +34,15 @@ def tell_of_move(
         _tell_stop(rental, at, ran, code, message)
     elif to is State.STOPPED and code == "stopped_by_renter":
         daily = rental.storage_rate * money.SECONDS_PER_DAY
-        tell_renter(rental, "rental_stopped", f"{rental_id}:{at}", disk=rental.disk_gb, daily=daily)
+        key = f"{rental_id}:{at}"
+        tell_renter(rental, "rental_stopped", key, disk=rental.disk_gb, **_money(daily=daily))
     if to is State.ENDED:
         _tell_end(rental, at, ran, code)
+
+
+def _money(**amounts: int) -> dict[str, str | int]:
+    """Return amounts (nano-units) with the currency that rentals are paid in."""
+    return {"currency": billing.currencies()[0], **amounts}
 
 
 def _found(rental_id: uuid.UUID) -> Rental:
@@ -66,17 +72,17 @@ def _tell_host(rental: Rental, code: str, *, key: str = "", **params: str | int)
 
 def _tell_running(rental: Rental, at: float, *, again: bool) -> None:
     hour = money.SECONDS_PER_HOUR
-    hourly = (rental.compute_rate + rental.storage_rate) * hour
+    price = _money(hourly=(rental.compute_rate + rental.storage_rate) * hour)
     tell_renter(
         rental,
         "rental_running",
         f"{rental.pk}:{at}",
         at=int(at),
         ssh=ssh_command(rental),
-        hourly=hourly,
+        **price,
     )
     if not again:
-        _tell_host(rental, "machine_rented", at=int(at), size=size_of(rental), hourly=hourly)
+        _tell_host(rental, "machine_rented", at=int(at), size=size_of(rental), **price)
 
 
 def _tell_stop(rental: Rental, at: float, ran: bool, code: str, message: str) -> None:
@@ -100,10 +106,10 @@ def _sentence(text: str) -> str:
 def _tell_end(rental: Rental, at: float, ran: bool, code: str) -> None:
     bill = billing.bill_of(subject_id=rental.pk)
     if code in _OWN and ran:
-        tell_renter(rental, "rental_ended", str(rental.pk), cost=bill.total)
+        tell_renter(rental, "rental_ended", str(rental.pk), **_money(cost=bill.total))
     if ran:
         earned = sum(line.host_share for line in bill.lines)
-        _tell_host(rental, "machine_rental_over", at=int(at), earned=earned)
+        _tell_host(rental, "machine_rental_over", at=int(at), **_money(earned=earned))
 
 
 def tell_of_contact(*, rental_id: uuid.UUID, lost: bool, at: int) -> None:
@@ -122,7 +128,7 @@ def tell_of_limit(
     elif end:
         tell_renter(rental, "end_near", key, end=end)
     else:
-        tell_renter(rental, "cap_near", key, spent=spent, cap=cap)
+        tell_renter(rental, "cap_near", key, **_money(spent=spent, cap=cap))
 
 
 def tell_of_steering(*, rental_id: uuid.UUID, action: str, who: str, at: float, keys: int) -> None:
@@ -136,11 +142,11 @@ def tell_of_steering(*, rental_id: uuid.UUID, action: str, who: str, at: float, 
 def _hourly(change: PriceChange) -> dict[str, str | int]:
     """Return both prices in the fields of the catalogue: nano-units an hour, work and disk together."""
     hour = money.SECONDS_PER_HOUR
-    return {
-        "old": (change.old_compute_rate + change.old_storage_rate) * hour,
-        "new": (change.compute_rate + change.storage_rate) * hour,
-        "start": clock.to_epoch(change.starts_at),
-    }
+    prices = _money(
+        old=(change.old_compute_rate + change.old_storage_rate) * hour,
+        new=(change.compute_rate + change.storage_rate) * hour,
+    )
+    return {**prices, "start": clock.to_epoch(change.starts_at)}
 
 
 def _change(change_id: uuid.UUID) -> tuple[PriceChange, Rental]:
