@@ -78,7 +78,7 @@ def test_every_code_that_code_says_is_in_the_catalogue() -> None:
     # What tells people uses the codes of notices, which have a catalogue of their own.
     files = [file for file in found if file.name != "telling.py"]
     files.append(ROOT / "rentals" / "reconcile.py")
-    files += [ROOT / "hostagent" / "engine.py", ROOT / "hostagent" / "workload.py"]
+    files += [ROOT / "hostagent" / f"{room}.py" for room in ("engine", "planner", "workload")]
     said = {code for file in files for code in SAYS.findall(file.read_text())}
     assert {"end_reached", "tunnel_refused", "networks_exhausted", "oom_killed"} <= said
     assert said <= set(reasons.CATALOGUE)
