@@ -60,11 +60,11 @@ def tell_renter(rental: Rental, code: str, key: str, **params: str | int) -> Non
     )
 
 
-def _tell_host(rental: Rental, code: str, *, key: str = "", **params: str | int) -> None:
+def _tell_host(rental: Rental, code: str, key: str, **params: str | int) -> None:
     accounts.notify(
         user_id=rental.node.owner_id,
         code=code,
-        key=key or str(rental.pk),
+        key=key,
         subject_id=rental.node_id,
         params={"node": rental.node.name, **params},
     )
@@ -82,7 +82,8 @@ def _tell_running(rental: Rental, at: float, *, again: bool) -> None:
         **price,
     )
     if not again:
-        _tell_host(rental, "machine_rented", at=int(at), size=size_of(rental), **price)
+        size = size_of(rental)
+        _tell_host(rental, "machine_rented", str(rental.pk), at=int(at), size=size, **price)
 
 
 def _tell_stop(rental: Rental, at: float, ran: bool, code: str, message: str) -> None:
@@ -109,7 +110,8 @@ def _tell_end(rental: Rental, at: float, ran: bool, code: str) -> None:
         tell_renter(rental, "rental_ended", str(rental.pk), **_money(cost=bill.total))
     if ran:
         earned = sum(line.host_share for line in bill.lines)
-        _tell_host(rental, "machine_rental_over", at=int(at), **_money(earned=earned))
+        key = str(rental.pk)
+        _tell_host(rental, "machine_rental_over", key, at=int(at), **_money(earned=earned))
 
 
 def tell_of_contact(*, rental_id: uuid.UUID, lost: bool, at: int) -> None:
@@ -165,7 +167,7 @@ def tell_of_answer(*, change_id: uuid.UUID, accepted: bool) -> None:
     """Tell a host how a renter has answered."""
     change, rental = _change(change_id)
     code = "raise_accepted" if accepted else "raise_refused"
-    _tell_host(rental, code, key=str(change_id), **_hourly(change))
+    _tell_host(rental, code, str(change_id), **_hourly(change))
 
 
 def tell_of_price(*, change_id: uuid.UUID) -> None:

@@ -20,7 +20,9 @@ from tests.architecture.tree import ROOT
 from tests.doors import api_of, refusal
 
 Drain = Callable[[], int]
-SAYS = re.compile(r"(?:\breason\(\s*|EngineError\(\s*|\bcode(?:, message)? = |code=)\"([a-z_]+)\"")
+SAYS = re.compile(
+    r"(?:\breason\(\s*|EngineError\(\s*|\bcode(?:, message)? = |code=|\breturn (?=\"[a-z_]+\", ))\"([a-z_]+)\""
+)
 
 
 @pytest.fixture
