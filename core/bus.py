@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 
 import redis
 from django.conf import settings
+from redis.exceptions import LockError
 
 
 @lru_cache(maxsize=1)
@@ -22,9 +23,12 @@ def alone(name: str, *, seconds: float) -> Iterator[bool]:
 
     A convenience, not a guarantee: the place is given up after `seconds`, whoever holds it.
     """
-    mine = bool(client().set(f"dc:alone:{name}", "1", nx=True, px=int(seconds * 1000)))
+    place = client().lock(f"dc:alone:{name}", timeout=seconds, blocking=False)
+    mine = place.acquire()
     try:
         yield mine
     finally:
         if mine:
-            client().delete(f"dc:alone:{name}")
+            # Whoever took longer leaves the place to whom has it now.
+            with suppress(LockError):
+                place.release()
