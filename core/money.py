@@ -41,9 +41,9 @@ def nano_from_decimal(amount: Decimal) -> int:
 
 def decimal_string(nano: int) -> str:
     """Return an amount as the plain decimal string the API shows, without trailing zeros: `0.48`."""
-    text = f"{Decimal(nano) / NANO:.9f}".rstrip("0")
-    whole, _, fraction = text.partition(".")
-    return f"{whole}.{fraction.ljust(2, '0')}"
+    whole, fraction = divmod(abs(nano), NANO)
+    digits = f"{fraction:09d}".rstrip("0").ljust(2, "0")
+    return f"{'-' if nano < 0 else ''}{whole}.{digits}"
 
 
 def human_string(nano: int) -> str:

@@ -29,8 +29,6 @@ CHUNK = 5000
 MOST_ANSWERS = 1000
 # Answers that are kept are forgotten when they are so many bytes: those of one page are up to 400 kB.
 MOST_BYTES = 64 * 2**20
-# About what one value of a facet takes as an object.
-FACET_BYTES = 400
 # While one thread looks, the others go on with what they have, for so long.
 PATIENCE_SECONDS = 5.0
 # Words of rows that have changed since are dropped by reading everything again, when they are so many.
@@ -70,11 +68,17 @@ class Answer:
 
     next: str | None
     total: int
-    facets: dict[str, list[dict[str, Any]]]
+    _facets: bytes
     without: list[dict[str, Any]]
     _of: tuple[Snapshot, Query, list[int]]
     _kept: rows.Kept
     _among: Answers
+
+    @property
+    def facets(self) -> dict[str, list[dict[str, Any]]]:
+        """How much of everything, by facet. Kept as JSON: so many objects would be looked at by garbage collections."""
+        counted: dict[str, list[dict[str, Any]]] = msgspec.json.decode(self._facets)
+        return counted
 
     @property
     def rows(self) -> list[dict[str, Any]]:
@@ -84,10 +88,14 @@ class Answer:
     @cached_property
     def json(self) -> bytes:
         """The answer as the API gives it, made once."""
-        names = ("next", "total", "facets", "without")
-        body = {name: getattr(self, name) for name in names}
-        page = rows.rows_json(*self._of, self._kept)
-        made = msgspec.json.encode({"rows": msgspec.Raw(page), **body})
+        body = {
+            "rows": msgspec.Raw(rows.rows_json(*self._of, self._kept)),
+            "next": self.next,
+            "total": self.total,
+            "facets": msgspec.Raw(self._facets),
+            "without": self.without,
+        }
+        made = msgspec.json.encode(body)
         self._among.held += len(made)
         return made
 
@@ -173,13 +181,14 @@ def forget() -> None:
 
 def _answer(snapshot: Snapshot, query: Query, kept: rows.Kept, among: Answers) -> Answer:
     found = find(snapshot, query)
-    facets = {
+    counted = {
         name: [{"value": word or None, "count": count} for word, count in words]
         for name, words in found.facets.items()
     }
+    facets = msgspec.json.encode(counted)
     cursor = query.cursor(found.more) if found.more is not None else None
     nothing = [] if found.total else count_without(snapshot, query)
     without = [{"name": name, "total": total} for name, total in nothing]
     of = (snapshot, query, found.rows)
-    among.held += FACET_BYTES * sum(map(len, facets.values()))
+    among.held += len(facets)
     return Answer(cursor, found.total, facets, without, of, kept, among)

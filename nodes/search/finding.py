@@ -56,7 +56,7 @@ def find(snapshot: Snapshot, query: Query) -> Found:
     words = [e for e in query.filters if isinstance(e, WordFilter) and e.name in FACETS]
     rest = [each for each in query.filters if each.name not in FACETS]
     rows = _rows(snapshot, query, rest)
-    combination = snapshot[COMBINATION][rows]
+    combination = snapshot[COMBINATION].take(rows)
     counts = np.bincount(combination, minlength=len(snapshot.facets[FACETS[0]]))
     fits = {each.name: _words_fit(snapshot, each, snapshot.facets[each.name]) for each in words}
     allowed = _all(fits, len(counts))
@@ -109,11 +109,11 @@ def rank_of(snapshot: Snapshot, query: Query, number: int) -> tuple[int, int]:
 
 def price_of(snapshot: Snapshot, query: Query, rows: Array) -> Array:
     """Return the all-in rate (nano/s) of rows for the cards and the disk that are asked for."""
-    rate: Array = snapshot["compute_rate"][rows]
+    rate: Array = snapshot["compute_rate"].take(rows)
     # In place: pages of memory that the system gives anew each time cost more than the arithmetic.
     rate *= query.factor
-    np.maximum(rate, snapshot["minimum_rate"][rows], out=rate)
-    storage = snapshot["storage_gb_rate"][rows]
+    np.maximum(rate, snapshot["minimum_rate"].take(rows), out=rate)
+    storage = snapshot["storage_gb_rate"].take(rows)
     storage *= query.disk_gb
     rate += storage
     return rate
@@ -228,20 +228,57 @@ def _facet(snapshot: Snapshot, name: str, counts: Array) -> list[tuple[str, int]
 
 
 def _page(snapshot: Snapshot, query: Query, rows: Array) -> tuple[list[int], int | None]:
+    more = query.after < 0 and len(rows) > query.limit
+    if more:
+        rows = rows[_first(snapshot, query, rows)]
     keys = _keys(snapshot, query, rows)
     if query.after >= 0:
-        keys = keys[keys > query.after]
-    more = len(keys) > query.limit
-    if more:
-        keys = np.partition(keys, query.limit - 1)[: query.limit]
-    keys.sort()
-    places = snapshot.places
-    page = [places[key & (MOST_OFFERS - 1)] for key in keys.tolist()]
-    return page, int(keys[-1]) if more else None
+        later = keys > query.after
+        rows, keys = rows[later], keys[later]
+        more = len(keys) > query.limit
+    if len(keys) > query.limit:
+        best = keys <= np.partition(keys, query.limit - 1)[query.limit - 1]
+        rows, keys = rows[best], keys[best]
+    order = np.argsort(keys)
+    return rows[order].tolist(), int(keys[order[-1]]) if more else None
+
+
+def _first(snapshot: Snapshot, query: Query, rows: Array) -> Array:
+    """Return which of more rows than a page holds may be on it, by a rough order that is quick to tell.
+
+    What ties with the last row of the page is there, too: `_keys` tells who comes first.
+    """
+    rough: Array
+    margin = 0
+    if query.sort is Sort.READY:
+        # Without a sign, -1 comes last.
+        rough = snapshot["ready_seconds"].take(rows).view(np.uint32)
+    elif query.sort is Sort.RELIABILITY:
+        rough = -snapshot["reliability_bp"].take(rows)
+    elif query.sort is Sort.PRICE:
+        rough = np.minimum(price_of(snapshot, query, rows), BEST)
+    else:
+        # Not rounded, as whole numbers are divided slowly: what is equal after rounding differs by less than one.
+        rough, margin = -_quotients(snapshot, query, rows), 2
+    last = np.partition(rough, query.limit - 1)[query.limit - 1]
+    among: Array = rough <= last + margin
+    return among
+
+
+def _quotients(snapshot: Snapshot, query: Query, rows: Array) -> Array:
+    """Return what `value_of` rounds down, and less than anything for what is not known."""
+    gflops = snapshot["gflops"].take(rows)
+    quotients: Array = gflops * (query.factor * money.NANO / money.SECONDS_PER_HOUR)
+    quotients /= np.maximum(price_of(snapshot, query, rows), 1 / money.SECONDS_PER_HOUR)
+    np.minimum(quotients, BEST, out=quotients)
+    quotients[gflops < 0] = -np.inf
+    return quotients
 
 
 def _keys(snapshot: Snapshot, query: Query, rows: Array) -> Array:
-    keys: Array = (_sort_values(snapshot, query, rows) << NUMBER_BITS) | snapshot["number"][rows]
+    keys: Array = (_sort_values(snapshot, query, rows) << NUMBER_BITS) | snapshot["number"].take(
+        rows
+    )
     return keys
 
 
