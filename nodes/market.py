@@ -84,14 +84,16 @@ class Offer(models.Model):
 class SmartPrice(models.Model):
     """A host's wishes for the price of a machine, and where smart pricing is with it; off unless switched on.
 
-    The rates are those of `Node.gpu_rate`, or of `Node.cpu_node_rate` on a machine without cards. What the
-    last step was stays when it is switched off and on again, so that a switch gains nobody a step.
+    The rates are those of the price that it `steers`: `Node.gpu_rate`, or `Node.cpu_node_rate` of a machine that
+    had no cards when the wishes were written. What the last step was stays when it is switched off and on again, so
+    that a switch gains nobody a step.
     """
 
     node = models.OneToOneField(
         "nodes.Node", models.CASCADE, related_name="smart_price", primary_key=True
     )
     on = models.BooleanField(default=False)
+    steers = models.CharField(max_length=13, choices=[(c, c) for c in ("gpu_rate", "cpu_node_rate")])
     floor_rate = models.BigIntegerField()
     ceiling_rate = models.BigIntegerField()
     target_bp = models.PositiveSmallIntegerField()

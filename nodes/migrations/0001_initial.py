@@ -264,6 +264,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('node', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, primary_key=True, related_name='smart_price', serialize=False, to='nodes.node')),
                 ('on', models.BooleanField(default=False)),
+                ('steers', models.CharField(choices=[('gpu_rate', 'gpu_rate'), ('cpu_node_rate', 'cpu_node_rate')], max_length=13)),
                 ('floor_rate', models.BigIntegerField()),
                 ('ceiling_rate', models.BigIntegerField()),
                 ('target_bp', models.PositiveSmallIntegerField()),

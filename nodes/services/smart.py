@@ -76,19 +76,21 @@ def set_smart_price(
     actor.require("node:manage")
     wishes = wishes_from(floor_hourly, ceiling_hourly, target_percent)
     node = own_node(actor, node_id)
+    column = rate_column(node)
     smart, _ = SmartPrice.objects.update_or_create(
         node=node,
         defaults={
             "on": on,
+            "steers": column,
             "floor_rate": wishes.floor,
             "ceiling_rate": wishes.ceiling,
             "target_bp": wishes.target_bp,
         },
     )
-    before = getattr(node, rate_column(node))
+    before = getattr(node, column)
     after = clamp(before, wishes) if on else before
     if after != before:
-        _ask(node, after)
+        _ask(node, column, after)
     told = {"on": on, "floor_rate": wishes.floor, "ceiling_rate": wishes.ceiling}
     audit.record(
         actor=actor,
@@ -157,7 +159,7 @@ def _step(node_id: uuid.UUID) -> bool:
         smart.direction, smart.pace_bp = after.direction, after.pace_bp
         smart.stepped_at = clock.now()
         smart.save(update_fields=["direction", "pace_bp", "stepped_at"])
-    _ask(node, after.rate)
+    _ask(node, smart.steers, after.rate)
     audit.record(
         actor=Actor.system(),
         verb="node.price_stepped",
@@ -192,16 +194,19 @@ def _preview(node: Node, smart: SmartPrice | None, wishes: Wishes | None = None)
     if wishes is None:
         assert smart is not None
         wishes = Wishes(smart.floor_rate, smart.ceiling_rate, smart.target_bp)
-    course = Course(getattr(node, rate_column(node)))
+    now = rate_column(node)
+    column = now if smart is None else smart.steers
+    course = Course(getattr(node, column))
     if smart is not None:
         at = smart.stepped_at
         since = None if at is None else max(0, clock.epoch() - clock.to_epoch(at))
         course = Course(course.rate, smart.direction, smart.pace_bp, since)
-    seen = _seen(node)
+    # Cards that a driver does not show for a while leave another price in force, of which nothing was wished.
+    seen = _seen(node, steered=column == now)
     return Preview(wishes, course, seen, next_price(wishes, course, seen))
 
 
-def _seen(node: Node) -> Seen:
+def _seen(node: Node, *, steered: bool) -> Seen:
     cards = max(1, Gpu.objects.filter(node=node, present=True).count())
     now = clock.now()
     start = clock.from_epoch(clock.to_epoch(now) - WINDOW_SECONDS)
@@ -212,12 +217,11 @@ def _seen(node: Node) -> Seen:
         cursor.execute(HEARD, asked)
         (heard,) = cursor.fetchone()
     hidden = Offer.objects.filter(node=node).values_list("hidden_because", flat=True).first()
-    offered = hidden in ("", Hidden.TAKEN.value)
+    offered = steered and hidden in ("", Hidden.TAKEN.value)
     return Seen(int(rented), int(heard) * cards, cards, offered)
 
 
-def _ask(node: Node, rate: int) -> None:
-    column = rate_column(node)
+def _ask(node: Node, column: str, rate: int) -> None:
     setattr(node, column, rate)
     node.save(update_fields=[column])
     refresh_offer(node)

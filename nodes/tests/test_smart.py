@@ -344,3 +344,20 @@ def test_a_suspect_machine_is_not_offered(bob: Actor, agent: cast.ProtocolAgent)
     services.refresh_offer(Node.objects.get())
     services.step_smart_prices()
     assert rate() == 100_000
+
+
+def test_cards_that_vanish_for_a_while_do_not_move_the_price_of_the_whole_machine(
+    bob: Actor, agent: cast.ProtocolAgent
+) -> None:
+    api_of(bob).put(address(agent, "prices/"), {**PRICES, "cpu_node_hourly": "5"}, "json")
+    assert put(bob, agent).status_code == 200
+    before = (rate(), Node.objects.get().cpu_node_rate)
+    # A driver that does not load once: the next hello tells of no cards.
+    agent.facts = cast.facts(gpus=0)
+    agent.connect()
+    assert services.step_smart_prices() == 0
+    node = Node.objects.get()
+    assert (node.gpu_rate, node.cpu_node_rate) == before
+    shown = services.preview_smart_price(actor=bob, node_id=node.pk)
+    assert shown is not None
+    assert shown.next.why == "not_offered"
