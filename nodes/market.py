@@ -93,7 +93,9 @@ class SmartPrice(models.Model):
         "nodes.Node", models.CASCADE, related_name="smart_price", primary_key=True
     )
     on = models.BooleanField(default=False)
-    steers = models.CharField(max_length=13, choices=[(c, c) for c in ("gpu_rate", "cpu_node_rate")])
+    steers = models.CharField(
+        max_length=13, choices=[(c, c) for c in ("gpu_rate", "cpu_node_rate")]
+    )
     floor_rate = models.BigIntegerField()
     ceiling_rate = models.BigIntegerField()
     target_bp = models.PositiveSmallIntegerField()
