@@ -11,7 +11,11 @@ class LimitsForm(forms.Form):
     hours = forms.DecimalField(
         label="Hours from now", min_value=0, max_value=8760, decimal_places=2, required=False
     )
-    no_end = forms.BooleanField(label="No end date", required=False)
+    no_end = forms.BooleanField(
+        label="No end date",
+        required=False,
+        help_text="A price that is locked longer because of a far end date is then locked for the usual term.",
+    )
     spend_cap = forms.DecimalField(
         label="Or when it has cost, $",
         min_value=0,

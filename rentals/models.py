@@ -118,6 +118,8 @@ class Rental(models.Model):
     # From when these rates hold, and until when nobody can change them without the renter's consent.
     price_since = models.DateTimeField()
     price_until = models.DateTimeField()
+    # That is later than usual because of the end date named when renting, and only as long as that stands.
+    price_by_end = models.BooleanField(default=False)
     fee_bps = models.PositiveIntegerField()
     ssh_keys = models.JSONField()
     ssh_host = models.CharField(max_length=200)

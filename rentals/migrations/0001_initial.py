@@ -31,6 +31,7 @@ class Migration(migrations.Migration):
                 ('storage_rate', models.BigIntegerField()),
                 ('price_since', models.DateTimeField()),
                 ('price_until', models.DateTimeField()),
+                ('price_by_end', models.BooleanField(default=False)),
                 ('fee_bps', models.PositiveIntegerField()),
                 ('ssh_keys', models.JSONField()),
                 ('ssh_host', models.CharField(max_length=200)),

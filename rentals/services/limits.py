@@ -25,6 +25,7 @@ from rentals.services.planned import (
     warn_of_end,
     warn_of_idleness,
 )
+from rentals.services.prices import shorten_lock
 from rentals.services.steering import mine
 from rentals.services.terms import MAX_AHEAD, require_end
 
@@ -33,6 +34,7 @@ WARN_PERCENT = 80
 MIN_IDLE, MAX_IDLE = 5, 7 * 24 * 60
 LIMITS = (
     "ends_at", "spend_cap", "cap_warned_at", "end_warned_at", "idle_minutes", "idle_warned_at",
+    "price_until", "price_by_end",
 )  # fmt: skip
 MAX_COMMAND = 1000
 MAX_CHECKPOINT_SECONDS = 600
@@ -49,7 +51,7 @@ def set_limits(
 ) -> Rental:
     """Say when a rental stops by itself, its disk kept: at an instant, at a sum (nano-units), when idle.
 
-    None: never. Raises Invalid `ends_at_range`, `spend_cap_range`, `idle_range`; Conflict `action_not_now`.
+    None: never. What a far end date has locked the price for longer goes with it. Raises Invalid `ends_at_range`, `spend_cap_range`, `idle_range`; Conflict `action_not_now`.
     """
     rental = mine(actor, rental_id)
     if State(rental.state) is State.ENDED or is_ending(rental):
@@ -64,6 +66,7 @@ def set_limits(
         )
     if idle_minutes is not None and not MIN_IDLE <= idle_minutes <= MAX_IDLE:
         raise Invalid("idle_range", f"Name {MIN_IDLE} to {MAX_IDLE} minutes of idleness, or none.")
+    shorten_lock(rental, ends_at)
     rental.ends_at, rental.spend_cap, rental.cap_warned_at = ends_at, spend_cap, None
     rental.idle_minutes, rental.idle_warned_at = idle_minutes, None
     rental.end_warned_at = _known(ends_at, clock.now())
@@ -77,6 +80,7 @@ def set_limits(
             "ends_at": ends_at and ends_at.isoformat(),
             "spend_cap": spend_cap,
             "idle_minutes": idle_minutes,
+            "price_until": rental.price_until.isoformat(),
         },
     )
     announce(rental)

@@ -29,6 +29,8 @@ from rentals.services.terms import (
     rates_wanted,
 )
 
+_TERM = ("price_until", "price_by_end")
+
 
 def pending_price(rental: Rental) -> PriceChange | None:
     """Return the other price that waits for an answer or for its day, if there is one."""
@@ -181,7 +183,7 @@ def apply_price(
     change = change or _noted(rental, rates, at)
     rental.compute_rate, rental.storage_rate = rates.compute, rates.storage
     rental.price_since = clock.from_epoch(at)
-    rental.save(update_fields=["compute_rate", "storage_rate", "price_since", "price_until"])
+    rental.save(update_fields=["compute_rate", "storage_rate", "price_since", *_TERM])
     move_price(
         change,
         PriceState.APPLIED,
@@ -209,11 +211,26 @@ def _begin_term(rental: Rental, since: dt.datetime) -> None:
     until = locked_until(since)
     while until <= clock.now():
         until = locked_until(until)
-    rental.price_until = until
+    rental.price_until, rental.price_by_end = until, False
+
+
+def shorten_lock(rental: Rental, ends_at: dt.datetime | None) -> None:
+    """Let a locked rental's longer lock go with the end date that it was for; the caller saves it.
+
+    To the new end if that is sooner, and no shorter than the usual term; without an end, to the usual term. A
+    price that has been told for the lock's end keeps its day.
+    """
+    term = PriceChange.objects.filter(rental=rental, closed_at=None, at_term=True)
+    if not rental.price_by_end or term.exists():
+        return
+    usual = locked_until(rental.created_at)
+    least = max(usual, clock.now().replace(microsecond=0))
+    rental.price_until = min(rental.price_until, max(least, ends_at or least))
+    rental.price_by_end = rental.price_until > usual
 
 
 def _renew(actor: Actor, rental: Rental, change: PriceChange | None) -> None:
-    rental.save(update_fields=["price_until"])
+    rental.save(update_fields=_TERM)
     if change is not None:
         close(actor, change, PriceState.LAPSED)
     audit.record(

@@ -128,8 +128,10 @@ def request_rental(
     rental = _rent(actor, quote, rental_id, keys, flight, launch, taken)
     open_start(rental, flight)
     if ends_at is not None:
-        rental.ends_at, rental.price_until = ends_at, locked_until(rental.created_at, ends_at)
-        rental.save(update_fields=["ends_at", "price_until"])
+        far = locked_until(rental.created_at, ends_at)
+        rental.ends_at, rental.price_by_end = ends_at, far > rental.price_until
+        rental.price_until = far
+        rental.save(update_fields=["ends_at", "price_until", "price_by_end"])
     return rental
 
 

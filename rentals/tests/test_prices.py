@@ -101,6 +101,78 @@ def test_a_price_is_locked_for_thirty_days_and_longer_to_a_far_end_date(scene: P
     assert (scene.lines("compute"), scene.now().compute_rate) == ([(OLD, 10 * DAY)], OLD)
 
 
+def rent_until(scene: Priced, end: dt.datetime) -> Rental:
+    """Rent the machine anew with an end date."""
+    services.end_rental(actor=scene.alice, rental_id=scene.rental.pk)
+    scene.says(WorkloadState.ABSENT)
+    quote = services.quote_offer(
+        actor=scene.alice, offer_id=scene.offer.pk, template_id=cast.template().pk
+    )
+    scene.rental = services.request_rental(
+        actor=scene.alice,
+        quote_id=quote.pk,
+        ssh_key_ids=None,
+        idempotency_key="far",
+        ends_at=end,
+    )
+    return scene.rental
+
+
+def limit(scene: Priced, ends_at: dt.datetime | None) -> dt.datetime:
+    """Set another end date, or none; return until when the price is locked then."""
+    services.set_limits(
+        actor=scene.alice, rental_id=scene.rental.pk, ends_at=ends_at, spend_cap=None
+    )
+    return scene.now().price_until
+
+
+def test_a_far_end_dates_longer_lock_goes_with_it_and_does_not_come_back(scene: Priced) -> None:
+    began = clock.now().replace(microsecond=0)
+
+    def day(number: int) -> dt.datetime:
+        return began + dt.timedelta(days=number)
+
+    rental = rent_until(scene, day(80))
+    assert (rental.price_until, rental.price_by_end) == (day(80), True)
+    # Later than agreed is no longer locked, sooner is to there, and what is gone is gone.
+    assert [limit(scene, day(n)) for n in (85, 60, 70, 200)] == [day(n) for n in (80, 60, 60, 60)]
+    assert limit(scene, None) == day(30)
+    assert not scene.rental.price_by_end
+    assert limit(scene, day(80)) == day(30)
+
+
+def test_a_far_end_that_comes_near_leaves_the_usual_term(scene: Priced) -> None:
+    began = clock.now().replace(microsecond=0)
+    rent_until(scene, began + dt.timedelta(days=80))
+    assert limit(scene, began + dt.timedelta(days=2)) == began + dt.timedelta(days=30)
+
+
+def test_an_end_that_is_removed_after_the_usual_term_gives_the_whole_notice(scene: Priced) -> None:
+    far = scene.rental.created_at.replace(microsecond=0) + dt.timedelta(days=80)
+    Rental.objects.filter(pk=scene.rental.pk).update(
+        price_until=far, ends_at=far, price_by_end=True
+    )
+    scene.ask("0.10", "0.20")
+    scene.go_to(40 * DAY)
+    now = clock.now().replace(microsecond=0)
+    assert limit(scene, None) == now
+    services.review_price(actor=scene.alice, rental_id=scene.rental.pk)
+    told = services.pending_price(scene.now())
+    assert told is not None
+    assert (told.at_term, told.starts_at) == (True, now + dt.timedelta(seconds=NOTICE))
+    assert (scene.rental.state, scene.rental.price_until) == ("running", told.starts_at)
+    # What has been told keeps its day.
+    assert limit(scene, None) == told.starts_at
+
+
+def test_the_lock_of_a_later_term_belongs_to_no_end_date(scene: Priced) -> None:
+    scene.go_to(TERM + DAY)
+    until = scene.now().price_until
+    assert until > scene.rental.created_at + dt.timedelta(seconds=TERM)
+    assert limit(scene, until) == until
+    assert limit(scene, None) == until
+
+
 def test_an_end_date_named_when_renting_locks_the_price_up_to_ninety_days(scene: Priced) -> None:
     now = clock.now().replace(microsecond=0)
     assert locked_until(now, now + dt.timedelta(days=2)) == now + dt.timedelta(days=30)
