@@ -324,11 +324,13 @@ class RentalKeysView(APIView):
 
 
 class RentalLogsView(APIView):
-    """The container's last words, from its last stop, exit or failure; kept for 30 days."""
+    """The container's last words, from its last stop, exit or failure; kept for 30 days. For its renter alone."""
 
     @extend_schema(responses=OpenApiTypes.OBJECT)
     def get(self, request: Request, rental_id: uuid.UUID) -> Response:
-        kept = nodes.last_words(workload_id=_mine(request, rental_id).workload_id)
+        rental = _mine(request, rental_id)
+        services.require_own(actor_from(request), rental)
+        kept = nodes.last_words(workload_id=rental.workload_id)
         return Response({"text": kept.text if kept else "", "at": kept.at if kept else None})
 
 

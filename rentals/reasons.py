@@ -44,6 +44,20 @@ _REASONS = (
     Reason("stopped_by_renter", "renter", _KEPT, "Stopped by its renter.", "Start it again."),
     Reason("ended_by_renter", "renter", _GONE, "Ended by its renter.", "Rent again."),
     Reason(
+        "stopped_by_staff",
+        "platform",
+        _KEPT,
+        "Stopped by the platform's staff.",
+        "Write to us to know why; start it again when that is settled.",
+    ),
+    Reason(
+        "ended_by_staff",
+        "platform",
+        _GONE,
+        "Ended by the platform's staff.",
+        "Write to us to know why.",
+    ),
+    Reason(
         "end_reached",
         "renter",
         _KEPT,

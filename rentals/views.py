@@ -120,11 +120,13 @@ def quote_preflight(request: HttpRequest, quote_id: uuid.UUID) -> HttpResponse:
     return render(request, "rentals/_launch.html", _launch(quoted, flight))
 
 
-def _instance(rental: Rental) -> dict[str, Any]:
+def _instance(actor: Actor, rental: Rental) -> dict[str, Any]:
+    own = services.is_own(actor, rental)
     balance = billing.balance_of(owner_id=rental.renter_id)
     bill = billing.bill_of(subject_id=rental.pk)
     facts = services.facts_of([rental])[rental.pk]
     told, sent = services.describe(rental, facts), facts.sent_bytes
+    actions = services.rental_actions(rental, facts)
     return {
         "rental": rental,
         "told": told,
@@ -134,8 +136,9 @@ def _instance(rental: Rental) -> dict[str, Any]:
         "cap": rental.spend_cap and money.decimal_string(rental.spend_cap),
         "burn": sum(line.rate for line in bill.lines if line.ended is None),
         "available": money.decimal_string(balance.available),
-        "actions": services.rental_actions(rental, facts),
-        "logs": nodes.last_words(workload_id=rental.workload_id),
+        "own": own,
+        "actions": [each for each in actions if own or each.name in services.OF_STAFF],
+        "logs": nodes.last_words(workload_id=rental.workload_id) if own else None,
         "timeline": services.timeline(rental),
         "origin": settings.DC.public_url,
         "sent_gb": None if sent is None else f"{sent / 1e9:.2f}",
@@ -177,15 +180,17 @@ def _forms(request: HttpRequest, rental: Rental) -> dict[str, Any]:
 @login_required
 def rental(request: HttpRequest, rental_id: uuid.UUID) -> HttpResponse:
     """One rental: usable now? connect, money, actions, timeline."""
-    mine = _mine(actor_of_request(request), rental_id)
-    return render(request, "rentals/instance.html", {**_instance(mine), **_forms(request, mine)})
+    actor = actor_of_request(request)
+    mine = _mine(actor, rental_id)
+    context = {**_instance(actor, mine), **_forms(request, mine)}
+    return render(request, "rentals/instance.html", context)
 
 
 @login_required
 def rental_fragment(request: HttpRequest, rental_id: uuid.UUID) -> HttpResponse:
     """The part of the page that changes."""
-    mine = _mine(actor_of_request(request), rental_id)
-    return render(request, "rentals/_instance.html", _instance(mine))
+    actor = actor_of_request(request)
+    return render(request, "rentals/_instance.html", _instance(actor, _mine(actor, rental_id)))
 
 
 @login_required

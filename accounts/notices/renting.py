@@ -67,7 +67,7 @@ _LIFE = (
         "rental_stopped_itself",
         "renter",
         "waiting",
-        "A rental is stopped by something else than you, such as a used-up balance; its disk is kept.",
+        "A rental is stopped by something else than you, such as a used-up balance or the platform's staff.",
         "{node} was stopped",
         "{why} {advice}",
         "rental",

@@ -49,8 +49,11 @@ from rentals.services.quotes import forget_quotes
 from rentals.services.renting import quote_offer, request_rental
 from rentals.services.running_out import use_up
 from rentals.services.steering import (
+    OF_STAFF,
     end_rental,
+    is_own,
     recreate_rental,
+    require_own,
     restart_rental,
     start_rental,
     stop_rental,
@@ -85,6 +88,7 @@ from rentals.services.timeline import timeline
 
 __all__ = [
     "FORMULA",
+    "OF_STAFF",
     "Changes",
     "Facts",
     "add_version",
@@ -106,6 +110,7 @@ __all__ = [
     "forget_preflights",
     "forget_quotes",
     "give_up_addresses",
+    "is_own",
     "is_owner",
     "login_of",
     "lose_disk",
@@ -129,6 +134,7 @@ __all__ = [
     "recreate_rental",
     "rental_actions",
     "request_rental",
+    "require_own",
     "restart_rental",
     "resume_billing",
     "review_price",

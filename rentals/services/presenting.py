@@ -250,7 +250,7 @@ def _by_renter(rental: Rental) -> bool:
 def _ended(rental: Rental, facts: Facts) -> Description:
     end = rental.end or {}
     code = end.get("code")
-    if rental.running_since is None and code != "cancelled":
+    if rental.running_since is None and code not in {"cancelled", "ended_by_staff"}:
         return Description(
             "Could not start", f"{end.get('message', '')} Nothing was charged.", "failed"
         )
@@ -260,6 +260,8 @@ def _ended(rental: Rental, facts: Facts) -> Description:
     }.get(str(end.get("party")), "Ended")
     if code in {"balance_used_up", "disk_unpaid"}:
         label = "Ended: balance used up"
+    if code == "ended_by_staff":
+        label = "Ended by staff"
     final = money.human_string(facts.spent)
     sentence = f"{end.get('message', '')} Ended {_when(rental.ended_at)}. Final bill ${final}."
     return Description(label, sentence.strip(), "neutral" if label == "Ended" else "failed")

@@ -9,7 +9,7 @@ from django.db import transaction
 from accounts.actors import Actor
 from billing import services as billing
 from core import clock, money
-from core.errors import Conflict, Invalid, NotFound
+from core.errors import Conflict, Forbidden, Invalid, NotFound
 from nodes import services as nodes
 from nodes.machine import NodeStatus, Wish
 from nodes.models import Allocation, Node, Workload
@@ -24,19 +24,43 @@ from rentals.services.meters import close_compute, hold_compute, hold_storage
 from rentals.services.moving import is_ending, move, tell_of_steering
 from rentals.services.terms import unanswered
 
+# What staff may do with somebody else's rental: nothing that lets them in, runs something there or spends money.
+OF_STAFF = frozenset({Action.STOP, Action.END})
 
-def mine(actor: Actor, rental_id: uuid.UUID) -> Rental:
-    """Lock and return a rental that the actor may steer. Raises NotFound `rental_unknown`."""
+
+def mine(actor: Actor, rental_id: uuid.UUID, *, of_staff: bool = False) -> Rental:
+    """Lock and return a rental that the actor may steer.
+
+    `of_staff`: this is something that staff may do with anybody's. Raises NotFound `rental_unknown`, Forbidden
+    `renter_only`.
+    """
     actor.require("rental:manage")
     found = Rental.objects.of_renter(actor).lock().select_related("node").filter(pk=rental_id)
     rental = found.first()
     if rental is None:
         raise NotFound("rental_unknown", "You have no such rental.")
+    if not of_staff:
+        require_own(actor, rental)
     return rental
 
 
+def is_own(actor: Actor, rental: Rental) -> bool:
+    """Whether a rental is the actor's own; staff see others', too."""
+    return actor.id == str(rental.renter_id)
+
+
+def require_own(actor: Actor, rental: Rental) -> None:
+    """Raise Forbidden `renter_only` unless a rental is the actor's own."""
+    if not is_own(actor, rental):
+        raise Forbidden(
+            "renter_only",
+            "This is for its renter alone. Staff see a rental and its bill and can stop or end it; they do not get "
+            "into it, read what it wrote, or decide for its renter. Nothing was changed.",
+        )
+
+
 def _steered(actor: Actor, rental_id: uuid.UUID, action: Action) -> Rental:
-    rental = mine(actor, rental_id)
+    rental = mine(actor, rental_id, of_staff=action in OF_STAFF)
     if action not in actions(State(rental.state), ending=is_ending(rental)):
         raise Conflict(
             "action_not_now", f"A rental that is {rental.state} cannot be told to {action.value}."
@@ -48,7 +72,10 @@ def _steered(actor: Actor, rental_id: uuid.UUID, action: Action) -> Rental:
 def stop_rental(*, actor: Actor, rental_id: uuid.UUID) -> Rental:
     """Stop the machine and keep the disk. Compute is billed up to this instant."""
     rental = _steered(actor, rental_id, Action.STOP)
-    end = reason("stopped_by_renter", "You stopped it.")
+    if is_own(actor, rental):
+        end = reason("stopped_by_renter", "You stopped it.")
+    else:
+        end = reason("stopped_by_staff", "The platform's staff stopped it. Its disk is kept.")
     stand_still(actor, rental, end, None)
     return rental
 
@@ -215,6 +242,10 @@ def _require_price(rental: Rental) -> None:
 def end_rental(*, actor: Actor, rental_id: uuid.UUID) -> Rental:
     """End a rental and delete its disk. Everything is billed up to this instant, and no further."""
     rental = _steered(actor, rental_id, Action.END)
+    if not is_own(actor, rental):
+        end = reason("ended_by_staff", "The platform's staff ended it; its disk is deleted.")
+        wind_up(actor, rental, end, None)
+        return rental
     if rental.state in COMING_UP:
         note_cancelled_start(rental)
     if rental.state in COMING_UP and rental.running_since is None:

@@ -18,6 +18,10 @@ _AT_STOP = {"end_reached": "end_reached", "cap_reached": "cap_reached"}
 # What takes the disk with it, at whichever of its moves.
 _AT_LOSS = {"disk_unpaid": "disk_deleted", "host_removed": "disk_lost"}
 _OWN = frozenset({"stopped_by_renter", "ended_by_renter", "cancelled"})
+# Not its renter's doing, and nothing has failed.
+_ITSELF = frozenset(
+    {"balance_used_up", "idle", "price_not_accepted", "stopped_by_staff", "ended_by_staff"}
+)
 
 
 def tell_of_move(
@@ -92,8 +96,7 @@ def _tell_stop(rental: Rental, at: float, ran: bool, code: str, message: str) ->
     if told is None and not ran:
         told = "rental_not_started"
     elif told is None:
-        itself = code in {"balance_used_up", "idle", "price_not_accepted"}
-        told = "rental_stopped_itself" if itself else "rental_failed"
+        told = "rental_stopped_itself" if code in _ITSELF else "rental_failed"
     why = message or reason.meaning
     tell_renter(
         rental, told, f"{rental.pk}:{at}", at=int(at), why=_sentence(why), advice=reason.advice
