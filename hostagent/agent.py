@@ -38,6 +38,7 @@ from hostagent.protocol import (
     session_statement,
 )
 from hostagent.protocol.messages import Message
+from hostagent.registries import allowed_inside
 from hostagent.spec import MachineLimits
 from hostagent.workload import Site, Workload
 
@@ -58,7 +59,7 @@ class Agent:
         self.membership = membership
         self.identity = identity
         self.engine = Engine(membership.node_id)
-        self.images = Images(self.engine, folder / "pulls.json")
+        self.images = Images(self.engine, folder / "pulls.json", inside=allowed_inside())
         self.link = Link(membership, self._hello, self._receive)
         self.journal = Journal(folder / "journal.json")
         self.tunnels = tunnel.Tunnels(folder)

@@ -19,7 +19,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from hostagent import __version__, checks, hardware, tunnel
+from hostagent import __version__, checks, hardware, registries, tunnel
 from hostagent.agent import Agent
 from hostagent.engine import Engine, EngineAway
 from hostagent.identity import Identity, Membership
@@ -118,6 +118,10 @@ def run(state_dir: StateDir = DEFAULT_STATE) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     identity = Identity(state_dir)
+    try:
+        registries.allowed_inside()
+    except ValueError as error:
+        raise _stop(f"{registries.SETTING}: {error}") from error
     membership = _await_membership(identity)
     try:
         asyncio.run(_until_stopped(Agent(state_dir, membership, identity)))

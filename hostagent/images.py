@@ -14,22 +14,25 @@ import msgspec
 from hostagent.engine import Engine, EngineAway, EngineError, Progress
 from hostagent.identity import write_private
 from hostagent.protocol import MAX_CHAINS, MAX_PULLS, ImageCache, PullRecord, RegistryLogin
+from hostagent.registries import Place, RegistryRefused, repository_of, require_outside
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 # One look asks the engine once for each image that is new; a machine with more keeps the rest to itself.
 MAX_IMAGES = 100
-HUB = "docker.io"
-HUB_NAMES = frozenset({HUB, f"index.{HUB}", f"registry-1.{HUB}", "registry.hub.docker.com"})
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 class Images:
     """The images of one engine. Blocking: call it from threads."""
 
-    def __init__(self, engine: Engine, path: Path) -> None:
+    def __init__(
+        self, engine: Engine, path: Path, *, inside: frozenset[Place] = frozenset()
+    ) -> None:
+        # `inside`: registries that this machine's owner allows although they are not out in the world.
         self._engine = engine
+        self._inside = inside
         self._path = path
         self._chains: dict[str, list[str]] = {}
         self._lock = threading.Lock()
@@ -52,7 +55,14 @@ class Images:
         cancelled: threading.Event,
         login: RegistryLogin | None = None,
     ) -> None:
-        """Download an image as Engine.pull does, and write down how long it took."""
+        """Download an image as Engine.pull does, and write down how long it took.
+
+        Raises as that does, and EngineError `registry_address_refused` before the engine asks anybody.
+        """
+        try:
+            require_outside(image, self._inside)
+        except RegistryRefused as error:
+            raise EngineError(error.code, str(error)) from error
         if login is not None:
             with self._lock:
                 self._closed.add(repository_of(image))
@@ -100,25 +110,6 @@ def chains_of(diff_ids: list[str]) -> list[str]:
 
 def _sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def repository_of(image: str) -> str:
-    """Return an image's repository under the one name that stands for all of its spellings.
-
-    An engine knows an image of Docker Hub as team/app, as docker.io/team/app and under older names of that host;
-    a host's name has no case. Two spellings that an engine keeps apart may fall together here: then it
-    only asks once more.
-    """
-    name = image.partition("@")[0]
-    head, colon, tag = name.rpartition(":")
-    name = head if colon and "/" not in tag else name
-    first, slash, rest = name.partition("/")
-    if not (slash and ("." in first or ":" in first or first == "localhost")):
-        first, rest = HUB, name
-    host = first.lower()
-    if host in HUB_NAMES:
-        return f"{HUB}/{rest if '/' in rest else f'library/{rest}'}"
-    return f"{host}/{rest}"
 
 
 def _read(path: Path, kind: type[list[T]]) -> list[T]:

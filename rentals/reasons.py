@@ -121,6 +121,13 @@ _REASONS = (
         "Give the template the log-in of the registry, or mend the one that it names.",
     ),
     Reason(
+        "registry_address_refused",
+        "renter",
+        _IF_RAN,
+        "On the machine, the image's registry has an address that is not on the open internet.",
+        "Put the image into a registry that is, with a log-in if it is private.",
+    ),
+    Reason(
         "secret_gone",
         "renter",
         _IF_RAN,

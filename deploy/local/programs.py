@@ -224,6 +224,7 @@ def agent_environment(facts: Facts) -> dict[str, str]:
     return {
         "DOCKER_HOST": facts.docker_host,
         "DC_FRPC": str(facts.artifacts.frp / "frpc"),
+        "DC_AGENT_REGISTRIES": f"127.0.0.1:{facts.config.ports.registry}",
         "PYTHONUNBUFFERED": "1",
     }
 

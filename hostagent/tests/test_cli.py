@@ -123,6 +123,15 @@ def test_status_says_who_this_is_and_what_runs(dockerd: Border, tmp_path: Path) 
     }
 
 
+def test_an_agent_with_a_setting_that_it_cannot_read_does_not_run(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DC_AGENT_REGISTRIES", "http://127.0.0.1:5000")
+    refused = type_in("run", "--state-dir", str(tmp_path))
+    assert refused.exit_code == 1
+    assert words_of(refused).startswith("DC_AGENT_REGISTRIES: 'http://127.0.0.1:5000' is no")
+
+
 def test_the_tunnel_becomes_frpc_once_its_settings_are_there(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

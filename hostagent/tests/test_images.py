@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from hostagent import images as images_room
-from hostagent.engine import Engine
-from hostagent.images import HUB, Images, chains_of
+from hostagent.engine import Engine, EngineError
+from hostagent.images import Images, chains_of
 from hostagent.protocol import (
     MAX_CHAINS,
     MAX_PULLS,
@@ -26,6 +26,7 @@ from hostagent.protocol import (
     decode_from_agent,
     encode,
 )
+from hostagent.registries import HUB, HUB_REGISTRY
 from hostagent.tests.border import Border, serving
 
 IMAGE = "registry.example:5000/demo:1"
@@ -43,7 +44,10 @@ def dockerd() -> Iterator[Border]:
 
 @pytest.fixture
 def images(dockerd: Border, tmp_path: Path) -> Images:
-    return Images(Engine("node-1", base_url=dockerd.engine_address), tmp_path / "pulls.json")
+    engine = Engine("node-1", base_url=dockerd.engine_address)
+    # Nobody resolves these names here.
+    inside = frozenset({("registry.example", 5000), (HUB_REGISTRY, 443)})
+    return Images(engine, tmp_path / "pulls.json", inside=inside)
 
 
 def downloads(dockerd: Border, size: int) -> None:
@@ -188,6 +192,25 @@ def test_the_wire_takes_a_cache_and_its_absence_and_refuses_what_is_none() -> No
         told = {"type": "observed", "epoch": 1, "workloads": [], "cache": wrong}
         with pytest.raises(ProtocolError, match="observed"):
             decode_from_agent(json.dumps(told))
+
+
+def test_an_engine_is_not_sent_to_a_registry_inside_of_its_network(
+    dockerd: Border, tmp_path: Path
+) -> None:
+    downloads(dockerd, 1)
+    images = Images(Engine("node-1", base_url=dockerd.engine_address), tmp_path / "pulls.json")
+    login = RegistryLogin(user="a", password="p")
+    for image, code in (
+        ("127.0.0.1:2375/x:1", "registry_address_refused"),
+        ("169.254.169.254/latest:1", "registry_address_refused"),
+        ("nobody.invalid/x:1", "image_pull_failed"),
+        ("a b:1/x:1", "image_missing"),
+    ):
+        with pytest.raises(EngineError) as refused:
+            images.pull(image, lambda *_: None, threading.Event(), login)
+        assert refused.value.code == code
+    assert dockerd.calls() == []
+    assert not (tmp_path / "closed-images.json").exists()
 
 
 @pytest.mark.parametrize(

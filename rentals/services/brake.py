@@ -29,6 +29,7 @@ HELD = frozenset(
         "image_pull_failed",
         "image_missing",
         "image_login_refused",
+        "registry_address_refused",
         "secret_gone",
     }
 )
