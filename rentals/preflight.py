@@ -26,12 +26,15 @@ def run(*, actor: Actor, plan: Plan, login: Login | None = None) -> Preflight:
     if not connection.in_atomic_block:
         # A registry may be slow; what others need of the pool is not held meanwhile.
         connection.close()
-    return services.record_preflight(actor=actor, plan=plan, asked=_ask(plan, login))
+    return services.record_preflight(actor=actor, plan=plan, asked=_ask(actor, plan, login))
 
 
-def _ask(plan: Plan, login: Login | None) -> Asked:
+def _ask(actor: Actor, plan: Plan, login: Login | None) -> Asked:
     try:
-        return Asked(registry.look_up(plan.image, architecture=plan.architecture, login=login))
+        found = registry.look_up(
+            plan.image, architecture=plan.architecture, login=login, asker=actor.id
+        )
+        return Asked(found)
     except RegistryTrouble as trouble:
         return Asked(None, trouble.code, trouble.message)
 

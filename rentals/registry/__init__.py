@@ -88,12 +88,13 @@ class _Token(msgspec.Struct):
     access_token: str = ""
 
 
-def look_up(image: str, *, architecture: str, login: Login | None = None) -> Found:
+def look_up(image: str, *, architecture: str, login: Login | None = None, asker: str = "") -> Found:
     """Return what a registry says of an image for `architecture` (amd64, arm64, ...).
 
-    Takes TOTAL_SECONDS at most. Raises RegistryTrouble with one of the codes named there.
+    `asker` is who has few names looked up at a time. Takes TOTAL_SECONDS at most. Raises
+    RegistryTrouble with one of the codes named there.
     """
-    asking = _Asking(read_reference(image), login)
+    asking = _Asking(read_reference(image), login, asker)
     try:
         return asking.run(architecture)
     finally:
@@ -118,14 +119,16 @@ def may_be_asked(image: str) -> bool:
 class _Asking:
     """One errand to one registry."""
 
-    def __init__(self, reference: Reference, login: Login | None) -> None:
+    def __init__(self, reference: Reference, login: Login | None, asker: str = "") -> None:
         self.reference = reference
         self.login = login
         trusted = trusted_origins()
-        self.caller = Caller(trusted, Budget(time.monotonic() + TOTAL_SECONDS, MAX_TOTAL))
-        plain = f"http://{reference.host}"
-        scheme = "http" if origin_of(plain) in trusted else "https"
+        scheme = "http" if origin_of(f"http://{reference.host}") in trusted else "https"
         self.base = f"{scheme}://{reference.host}/v2/{reference.repository}"
+        # A stranger's registry leads to nobody inside, not even to the deployment's own.
+        mine = trusted if origin_of(self.base) in trusted else frozenset()
+        budget = Budget(time.monotonic() + TOTAL_SECONDS, MAX_TOTAL, asker)
+        self.caller = Caller(mine, budget)
         self.authorization = ""
 
     def run(self, architecture: str) -> Found:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
-import socket
 import ssl
 import time
 from collections.abc import Iterable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -15,6 +13,7 @@ from urllib.parse import urlsplit
 
 import httpcore
 
+from rentals.registry.resolving import Address, resolve
 from rentals.registry.troubles import away, odd, refused
 
 PATIENCE_SECONDS = 3.0
@@ -43,18 +42,16 @@ _INSIDE_NAMES = frozenset(
     ]
 )
 
-# A resolver can be slow on purpose, and has no time limit of its own.
-_resolvers = ThreadPoolExecutor(max_workers=8, thread_name_prefix="resolve")
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Origin = tuple[str, str, int]
 
 
 @dataclass
 class Budget:
-    """What one errand may use: until when (monotonic seconds), and how many bytes may still come."""
+    """What one errand may use: until when (monotonic seconds), how many bytes may still come, and for whom."""
 
     deadline: float
     bytes_left: int
+    asker: str = ""
 
     def seconds(self) -> float:
         """Return the time of the next step; raises RegistryTrouble when none is left."""
@@ -190,7 +187,7 @@ class _Checked(httpcore.NetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.NetworkStream:
-        addresses = resolve(host, port, self._budget.seconds())
+        addresses = resolve(host, port, self._budget.seconds(), self._budget.asker)
         if (host, port) not in self._places and not all(map(is_public, addresses)):
             raise refused("its address is not on the open internet")
         failed: Exception | None = None
@@ -202,17 +199,6 @@ class _Checked(httpcore.NetworkBackend):
             else:
                 return _Metered(stream, self._budget)
         raise failed or httpcore.ConnectError("no address")
-
-
-def resolve(host: str, port: int, seconds: float) -> list[Address]:
-    """Return the addresses of a host; raises httpcore.ConnectError when there is none in time."""
-    asked: Future[Any] = _resolvers.submit(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
-    try:
-        found = asked.result(seconds)
-    except (OSError, UnicodeError, TimeoutError) as error:
-        asked.cancel()
-        raise httpcore.ConnectError("its name is not known") from error
-    return [ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
 
 
 class _Metered(httpcore.NetworkStream):

@@ -7,8 +7,8 @@ class RegistryTrouble(Exception):
     """A registry did not, or may not, answer: `code` is stable, the message is for people.
 
     `image_name_invalid`, `image_missing`, `registry_login_needed`, `registry_login_wrong` are final;
-    `registry_address_refused`, too: nobody is sent there. `registry_away`, `registry_answer_odd` say that it
-    could not be asked.
+    `registry_address_refused`, too: nobody is sent there. `registry_away`, `registry_answer_odd`,
+    `registry_busy` say that it could not be asked.
     No message ever holds a credential or what a registry wrote.
     """
 
@@ -26,6 +26,15 @@ def odd(why: str) -> RegistryTrouble:
 def away(why: str) -> RegistryTrouble:
     """Return the trouble with a registry that does not answer now."""
     return RegistryTrouble("registry_away", f"The registry did not answer: {why}.")
+
+
+def busy() -> RegistryTrouble:
+    """Return the trouble of somebody for whom too many names are being looked up already."""
+    return RegistryTrouble(
+        "registry_busy",
+        "The names of other registries that you have asked for do not answer yet, and no more are looked up "
+        "meanwhile. Try again in half a minute.",
+    )
 
 
 def refused(why: str) -> RegistryTrouble:

@@ -51,7 +51,8 @@ def set_limits(
 ) -> Rental:
     """Say when a rental stops by itself, its disk kept: at an instant, at a sum (nano-units), when idle.
 
-    None: never. What a far end date has locked the price for longer goes with it. Raises Invalid `ends_at_range`, `spend_cap_range`, `idle_range`; Conflict `action_not_now`.
+    None: never. What a far end date has locked the price for longer goes with it (`shorten_lock`). Raises
+    Invalid `ends_at_range`, `spend_cap_range`, `idle_range`; Conflict `action_not_now`.
     """
     rental = mine(actor, rental_id)
     if State(rental.state) is State.ENDED or is_ending(rental):

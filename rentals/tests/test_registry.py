@@ -5,7 +5,10 @@ from __future__ import annotations
 import ipaddress
 import logging
 import socket
+import threading
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
@@ -218,6 +221,8 @@ def _ask_for_token(registry: Registry) -> None:
         ('Bearer realm="http://169.254.169.254/latest/"', "registry_address_refused"),
         ('Bearer realm="https://169.254.169.254/latest/"', "registry_address_refused"),
         ('Bearer realm="https://[::ffff:10.0.0.1]/"', "registry_address_refused"),
+        # Out in the world, and without encryption.
+        ('Bearer realm="http://8.8.8.8/token"', "registry_address_refused"),
     ],
 )
 def test_a_log_in_is_never_sent_where_a_bad_challenge_points(
@@ -336,6 +341,79 @@ def test_an_answer_that_never_ends_is_left(registry: Registry) -> None:
 
     registry.answers[MANIFEST] = endless
     assert refused(lambda: asked(registry)) == "registry_answer_odd"
+
+
+def test_a_token_that_is_long_or_long_in_coming_is_left(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    realm = f'Bearer realm="{registry.url}/token",service="reg"'
+    registry.says(MANIFEST, {}, 401, WWW_Authenticate=realm)
+    place = "/token?scope=repository%3Ateam%2Fapp%3Apull&service=reg"
+    registry.says(place, {"token": "abc", "padding": "x" * 64_000})
+    assert refused(lambda: asked(registry)) == "registry_answer_odd"
+    monkeypatch.setattr(registries, "TOTAL_SECONDS", 0.3)
+
+    def silent(handler: BaseHTTPRequestHandler) -> None:
+        try:
+            for _ in range(1000):
+                _pause(handler)
+        except OSError:
+            handler.close_connection = True
+
+    registry.answers[place] = silent
+    assert refused(lambda: asked(registry)) == "registry_away"
+
+
+def test_a_strangers_registry_leads_to_nobody_inside_not_even_to_the_deployments_own(
+    registry: Registry,
+) -> None:
+    budget = reaching.Budget(time.monotonic() + 5, 10_000)
+    for name, there in (("world.example.org/a", set()), (registry.name(), {registry.url})):
+        asking = registries._Asking(read_reference(name), None)
+        asking.caller.budget = budget
+        assert asking.caller.trusted == {reaching.origin_of(url) for url in there}
+        asking.caller.close()
+    stranger = reaching.Caller(frozenset(), budget)
+    assert refused(lambda: stranger.get(f"{registry.url}/token", {}, limit=1)) == (
+        "registry_address_refused"
+    )
+    assert registry.asked == []
+
+
+def test_eight_slow_names_do_not_keep_everybody_from_asking(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry.holds()
+    monkeypatch.setattr(registries, "TOTAL_SECONDS", 0.4)
+    answer = threading.Event()
+    waiting: list[str] = []
+    real = socket.getaddrinfo
+
+    def slow(host: Any, *more: Any, **also: Any) -> Any:
+        if str(host).endswith(".slow.example.org"):
+            waiting.append(host)
+            answer.wait(20)
+            raise socket.gaierror(-3, "Temporary failure in name resolution")
+        return real(host, *more, **also)
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+
+    def ask(number: int) -> str:
+        name = f"{number}.slow.example.org/a"
+        return refused(lambda: look_up(name, architecture="amd64", asker="mallory"))
+
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            told = sorted(pool.map(ask, range(8)))
+        assert told == ["registry_away"] * 2 + ["registry_busy"] * 6
+        assert len(waiting) == 2
+        assert asked(registry, asker="alice").image is not None
+        assert refused(lambda: asked(registry, asker="mallory")) == "registry_busy"
+    finally:
+        answer.set()
+    # The threads come back with their answers, and then mallory asks like everybody.
+    monkeypatch.setattr(registries, "TOTAL_SECONDS", 8.0)
+    assert asked(registry, asker="mallory").image is not None
 
 
 def test_an_answer_that_drips_is_left_when_the_time_is_over(
