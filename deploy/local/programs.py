@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psycopg
 import redis
@@ -224,9 +225,17 @@ def agent_environment(facts: Facts) -> dict[str, str]:
     return {
         "DOCKER_HOST": facts.docker_host,
         "DC_FRPC": str(facts.artifacts.frp / "frpc"),
-        "DC_AGENT_REGISTRIES": f"127.0.0.1:{facts.config.ports.registry}",
+        # One machine, one owner: what its platform trusts its agent may be sent to.
+        "DC_AGENT_REGISTRIES": ",".join(
+            map(_place, platform_environment(facts)["DC_TRUSTED_REGISTRIES"].split(","))
+        ),
         "PYTHONUNBUFFERED": "1",
     }
+
+
+def _place(registry: str) -> str:
+    parts = urlsplit(registry)
+    return parts.netloc if parts.port else f"{parts.netloc}:{80 if parts.scheme == 'http' else 443}"
 
 
 def _host(facts: Facts) -> list[Program]:
