@@ -88,7 +88,7 @@ def test_a_quote_names_size_and_price_and_its_rental_appears_once_in_the_list() 
 
     made, repeated = rent("k"), rent("k")
     assert (made.status_code, repeated.status_code) == (201, 201)
-    listed = client.get(f"{ROOT}rentals/").json()["data"]
+    listed = client.get(f"{ROOT}rentals/").json()["data"]["rows"]
     assert [(row["id"], row["gpu_count"]) for row in listed] == [(made.json()["data"]["id"], 1)]
     assert repeated.json()["data"]["id"] == made.json()["data"]["id"]
     assert refusal(rent("other")) == (409, "quote_used")
