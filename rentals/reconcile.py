@@ -121,7 +121,7 @@ def _fail(rental: Rental, workload: Workload) -> None:
         rental_id=rental.pk,
         code=str(workload.observed.get("code") or reasons.UNKNOWN),
         message=str(workload.observed.get("message") or "The container could not be started."),
-        at=clock.to_epoch(workload.observed_at) if workload.observed_at else None,
+        at=clock.to_epoch(workload.state_since) if workload.state_since else None,
     )
 
 
@@ -131,13 +131,13 @@ def _fail_removed(rental: Rental, workload: Workload) -> None:
         rental_id=rental.pk,
         code="host_removed",
         message=f"{rental.node.name} removed the container.",
-        at=clock.to_epoch(workload.observed_at) if workload.observed_at else None,
+        at=clock.to_epoch(workload.state_since) if workload.state_since else None,
     )
 
 
 def _watch(rental: Rental, workload: Workload) -> None:
     if _is_seen_running(rental, workload):
-        seen = clock.to_epoch(workload.observed_at or clock.now())
+        seen = clock.to_epoch(workload.state_since or clock.now())
         services.resume_billing(actor=Actor.system(), rental_id=rental.pk, at=seen)
     elif workload.observed_state == WorkloadState.RUNNING:
         _note_idle(rental, workload)
@@ -160,7 +160,7 @@ def _go_down(rental: Rental, workload: Workload) -> None:
     if workload.wish == Wish.STOPPED and workload.observed_state == WorkloadState.STOPPED:
         services.mark_stopped(actor=Actor.system(), rental_id=rental.pk)
     elif workload.wish == Wish.STOPPED and workload.observed_state == WorkloadState.ABSENT:
-        seen = clock.to_epoch(workload.observed_at or clock.now())
+        seen = clock.to_epoch(workload.state_since or clock.now())
         services.lose_disk(actor=Actor.system(), rental_id=rental.pk, at=seen)
     elif workload.wish == Wish.ABSENT and (
         workload.observed_state == WorkloadState.ABSENT
@@ -170,8 +170,11 @@ def _go_down(rental: Rental, workload: Workload) -> None:
 
 
 def _is_seen_running(rental: Rental, workload: Workload) -> bool:
-    """Whether a lost machine's agent has reported, since it is back, that this runs."""
-    since, seen = rental.unreachable_since, workload.observed_at
+    """Whether a lost machine's agent has reported, since it is back, that this was started again and runs.
+
+    What ran through the loss costs again from the machine's first beat (`bridge_gap`).
+    """
+    since, seen = rental.unreachable_since, workload.state_since
     return (
         workload.observed_state == WorkloadState.RUNNING
         and rental.node.status != NodeStatus.OFFLINE.value

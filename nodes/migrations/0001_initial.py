@@ -82,6 +82,7 @@ class Migration(migrations.Migration):
                 ('observed_generation', models.PositiveIntegerField(default=0)),
                 ('observed', models.JSONField(default=dict)),
                 ('observed_at', models.DateTimeField(blank=True, null=True)),
+                ('state_since', models.DateTimeField(blank=True, null=True)),
                 ('created_at', models.DateTimeField()),
                 ('node', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='workloads', to='nodes.node')),
             ],

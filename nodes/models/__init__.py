@@ -203,7 +203,10 @@ class Workload(models.Model):
     observed_state = models.CharField(max_length=20, blank=True, default="")
     observed_generation = models.PositiveIntegerField(default=0)
     observed = models.JSONField(default=dict)
+    # When its agent last told something new, traffic and idleness included.
     observed_at = models.DateTimeField(null=True, blank=True)
+    # Since when it is seen in this state, by this incarnation and after as many restarts; no other news moves it.
+    state_since = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField()
 
     objects = WorkloadQuerySet.as_manager()

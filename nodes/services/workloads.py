@@ -30,6 +30,7 @@ from nodes.services.ports import release_ports
 WARN_OF_LOGS = dt.timedelta(days=3)
 # What an agent sees of a container that has not run yet.
 UP_TO_RUNNING = frozenset({"", WorkloadState.PULLING.value, WorkloadState.STARTING.value})
+OBSERVED = ["observed", "observed_state", "observed_generation", "observed_at"]
 
 
 def create_workload(
@@ -239,6 +240,8 @@ def _record_one(node: Node, workload: Workload, report: WorkloadReport) -> None:
     if seen == workload.observed:
         return
     changed = report.state.value != workload.observed_state
+    if _is_another_start(workload, report):
+        workload.state_since = clock.now()
     had_run = workload.observed_state not in UP_TO_RUNNING
     if report.checkpoint is not None and seen["checkpoint"] != workload.observed.get("checkpoint"):
         audit.record(
@@ -252,9 +255,7 @@ def _record_one(node: Node, workload: Workload, report: WorkloadReport) -> None:
     workload.observed_state = report.state.value
     workload.observed_generation = report.generation
     workload.observed_at = clock.now()
-    workload.save(
-        update_fields=["observed", "observed_state", "observed_generation", "observed_at"]
-    )
+    workload.save(update_fields=[*OBSERVED, "state_since"])
     if changed:
         if report.state is WorkloadState.RUNNING and report.generation == 1 and not had_run:
             note_start(node, (workload.observed_at - workload.created_at).total_seconds())
@@ -269,3 +270,13 @@ def _record_one(node: Node, workload: Workload, report: WorkloadReport) -> None:
     if workload.gone or stopped:
         release_allocation(node=node, workload=workload)
     outbox.publish(WorkloadObserved(workload_id=str(workload.pk)))
+
+
+def _is_another_start(workload: Workload, report: WorkloadReport) -> bool:
+    """Whether a report tells of another state, incarnation or restart than what was seen before."""
+    before = (
+        workload.observed_state,
+        workload.observed_generation,
+        int(workload.observed.get("restarts", 0)),
+    )
+    return before != (report.state.value, report.generation, report.restarts)

@@ -215,6 +215,37 @@ def test_reports_about_somebody_elses_workload_change_nothing() -> None:
     assert workload.observed_state == ""
 
 
+def test_only_another_state_restart_or_incarnation_moves_since_when_a_workload_is_as_it_is() -> (
+    None
+):
+    rental, agent = rented_machine()
+    link = agent.connect()
+    up, workload = WorkloadState.RUNNING, cast.workload_of(rental)
+    told: list[tuple[WorkloadState, dict[str, object], int]] = [
+        (WorkloadState.STARTING, {}, 0),
+        (up, {}, 10),
+        (up, {"sent_bytes": 64_000_000}, 10),
+        (up, {"sent_bytes": 64_000_000, "idle": True}, 10),
+        (up, {"sent_bytes": 64_000_000, "restarts": 1}, 40),
+        (WorkloadState.FAILED, {"code": "container_exited", "message": "Exit 1."}, 50),
+        (WorkloadState.FAILED, {"code": "container_exited", "message": "Exit 1. OOM"}, 50),
+    ]
+    began = clock.now()
+    with time_machine.travel(began, tick=False) as traveller:
+        for passed, (state, more, since) in enumerate(told):
+            traveller.move_to(began + dt.timedelta(seconds=10 * passed))
+            agent.report(link, workload, state, **more)
+            workload.refresh_from_db()
+            assert workload.state_since == began + dt.timedelta(seconds=since), told[passed]
+            assert workload.observed_at == clock.now()
+        services.renew_workload(actor=Actor.system(), workload_id=workload.pk)
+        workload.refresh_from_db()
+        traveller.shift(10)
+        agent.report(link, workload, WorkloadState.FAILED)
+        workload.refresh_from_db()
+        assert workload.state_since == clock.now()
+
+
 def test_ports_come_back_after_quarantine_and_only_when_frps_shows_none(drain: Drain) -> None:
     with time_machine.travel("2026-11-21T12:00:00Z", tick=False) as traveller:
         rental, agent = rented_machine()

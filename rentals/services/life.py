@@ -168,8 +168,8 @@ def _up_since(rental: Rental) -> int:
     """Return from when (epoch seconds) a start of what was usable before is billed, once it answers."""
     if rental.billed_until is not None:
         return clock.to_epoch(rental.billed_until)
-    seen = Workload.objects.values_list("observed_at", flat=True).get(pk=rental.workload_id)
-    return clock.to_epoch(max(seen or rental.phase_since, rental.phase_since))
+    up = Workload.objects.values_list("state_since", flat=True).get(pk=rental.workload_id)
+    return clock.to_epoch(max(up or rental.phase_since, rental.phase_since))
 
 
 @transaction.atomic

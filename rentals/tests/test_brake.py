@@ -66,6 +66,21 @@ def test_ssh_that_answers_late_is_billed_from_when_the_container_was_up(
     assert (scene.now().state, scene.seconds("compute")) == ("running", 90)
 
 
+def test_news_of_traffic_or_idleness_does_not_put_off_from_when_a_later_start_is_billed(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene.stopped()
+    start(scene)
+    monkeypatch.setattr(probing, "wait_for_ssh", lambda *a, **k: False)
+    assert scene.says(UP).state == "starting"
+    for step in range(1, 10):
+        scene.pass_time(10)
+        scene.says(UP, sent_bytes=64_000_000 * step, idle=bool(step % 2))
+    monkeypatch.setattr(probing, "wait_for_ssh", lambda *a, **k: True)
+    reconcile.advance(scene.rental.pk)
+    assert (scene.now().state, scene.seconds("compute")) == ("running", 90)
+
+
 def test_a_restart_is_billed_through_when_it_answers_and_not_at_all_when_it_does_not(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -231,7 +231,7 @@ class Life(RuleBasedStateMachine):
                 ends_at=_seconds(rental.ends_at),
                 deleted=workload.wish == "absent",
                 runs=workload.observed_state == "running",
-                told_at=clock.to_epoch(workload.observed_at or rental.created_at),
+                told_at=clock.to_epoch(workload.state_since or rental.created_at),
                 last_end=ended,
             )
             self.trace.note(seen)

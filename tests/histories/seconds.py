@@ -60,7 +60,7 @@ class Seen:
     ends_at: int | None
     deleted: bool
     runs: bool
-    # When its agent last told something new, and when its meters ended by themselves.
+    # Since when its agent tells of this state, and when its meters ended by themselves.
     told_at: int
     last_end: dict[str, int]
 
