@@ -12,6 +12,7 @@ from accounts.actors import Actor
 from audit import services as audit
 from billing import services as billing
 from core import clock, outbox
+from nodes.models import Node
 from nodes.services import tunnels_down
 from rentals.events import RentalContact
 from rentals.machine import State
@@ -80,47 +81,49 @@ def _record(actor: Actor, rental: Rental, verb: str, at: int) -> None:
     announce(rental)
 
 
+@transaction.atomic
 def note_probe(*, actor: Actor, rental_id: uuid.UUID, sign: Sign, at: dt.datetime) -> None:
     """Write down one probe of a running rental through its public address.
 
     A closed address is not its renter's doing: two in a row make it unreachable, unbilled from the last good
     probe, and one answer heals it. A container that is silent behind an open address may be: it is billed,
-    and stops when it was silent for `DC_SILENT_SECONDS` (ADR 15).
+    and stops when it was silent for `DC_SILENT_SECONDS` (ADR 15). What follows from the probe is done under the
+    same lock: a restart or a stop comes before all of it or after.
     """
-    with transaction.atomic():
-        rental = lock_rental(rental_id)
-        if State(rental.state) is not State.RUNNING:
-            return
-        if sign is not Sign.ANSWERS and tunnels_down(host=rental.ssh_host):
-            # Our own tunnel server is down: no fault of the machine, which goes on earning. The renter gets
-            # it back from the platform when the outage is over.
-            return
-        if sign is Sign.CLOSED:
-            rental.missed_probes += 1
-        elif sign is Sign.ANSWERS:
-            rental.missed_probes, rental.last_probe = 0, at
-        open_since = rental.silent_since or at
-        silent = sign is Sign.SILENT
-        rental.silent_probes = rental.silent_probes + 1 if silent else 0
-        rental.silent_since = open_since if silent else None
-        rental.save(update_fields=["missed_probes", "last_probe", *SILENCE])
-        last_good = clock.to_epoch(rental.last_probe or at)
+    rental = lock_rental(rental_id)
+    if State(rental.state) is not State.RUNNING:
+        return
+    if sign is not Sign.ANSWERS and tunnels_down(host=rental.ssh_host):
+        # Our own tunnel server is down: no fault of the machine, which goes on earning. The renter gets
+        # it back from the platform when the outage is over.
+        return
+    if sign is Sign.CLOSED:
+        rental.missed_probes += 1
+    elif sign is Sign.ANSWERS:
+        rental.missed_probes, rental.last_probe = 0, at
+    open_since = rental.silent_since or at
+    silent = sign is Sign.SILENT
+    rental.silent_probes = rental.silent_probes + 1 if silent else 0
+    rental.silent_since = open_since if silent else None
+    rental.save(update_fields=["missed_probes", "last_probe", *SILENCE])
+    last_good = clock.to_epoch(rental.last_probe or at)
     since = clock.to_epoch(open_since)
     if sign is Sign.ANSWERS:
         resume_billing(actor=actor, rental_id=rental_id, at=since)
     elif sign is Sign.CLOSED and rental.missed_probes >= MISSES_UNTIL_UNREACHABLE:
         pause_billing(actor=actor, rental_id=rental_id, at=last_good)
     elif rental.silent_probes * settings.DC.probe_seconds >= settings.DC.silent_seconds:
-        _stop_silent(actor, rental_id, since)
+        _stop_silent(actor, rental, since)
 
 
-@transaction.atomic
-def _stop_silent(actor: Actor, rental_id: uuid.UUID, since: int) -> None:
+def _stop_silent(actor: Actor, rental: Rental, since: int) -> None:
     """Stop what was silent for too long; an outage before it ended at `since`, when its address was open again."""
-    resume_billing(actor=actor, rental_id=rental_id, at=since)
+    # The stop needs its machine, and machines are locked before the wallet that the outage's end bills.
+    Node.objects.lock().get(pk=rental.node_id)
+    resume_billing(actor=actor, rental_id=rental.pk, at=since)
     fail_rental(
         actor=actor,
-        rental_id=rental_id,
+        rental_id=rental.pk,
         code="ssh_silent",
         message="Its container runs and no SSH server has answered in it. The disk is kept.",
     )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from threading import Barrier
+from typing import Any
 
 import pytest
 import time_machine
@@ -16,13 +17,15 @@ from accounts.actors import Actor
 from audit import services as audit
 from billing import services as billing
 from billing.models import Hold
-from core import money
-from core.errors import Conflict
+from core import clock, money
+from core.errors import Conflict, DomainError
 from core.ids import new_id
 from hostagent.protocol import WorkloadState
 from nodes.models import Allocation, GpuAllocation
 from rentals import probing, reconcile, services
-from rentals.models import PriceChange, Quote, Rental
+from rentals.models import FailedStart, PriceChange, Quote, Rental
+from rentals.probing import Sign
+from rentals.tests.test_life import Scene
 from rentals.tests.test_prices import NEW, NOTICE, OLD, TERM, Priced
 from tests import cast
 from tests.invariants import broken
@@ -210,3 +213,69 @@ def _race_of_answer_and_clock(scene: Priced, change: PriceChange, start: Barrier
             done.result()
     scene.rental.refresh_from_db()
     return scene.rental.state
+
+
+def test_a_restart_beside_the_last_silent_probe_waits_for_the_stop_and_is_refused(
+    drain: Callable[[], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probing, "ssh_answers", lambda *a, **k: True)
+    with time_machine.travel("2026-11-21T12:00:00Z", tick=False) as traveller:
+        scene = Scene(drain, traveller)
+        for _ in range(5):
+            scene.pass_time(30)
+            _silent(scene)
+        scene.pass_time(30)
+        outcome = _race_of_restart_and_probe(scene)
+        rental = scene.now()
+        # It waited for the probe and all that follows from it, and whoever restarts is told so.
+        assert (outcome, rental.state) == ("action_not_now", "stopping")
+        assert ((rental.end or {})["code"], FailedStart.objects.count()) == ("ssh_silent", 0)
+        assert scene.seconds("compute") == 180
+    audit.seal_new()
+    assert broken() == []
+
+
+def _silent(scene: Scene) -> None:
+    services.note_probe(
+        actor=Actor.system(), rental_id=scene.rental.pk, sign=Sign.SILENT, at=clock.now()
+    )
+
+
+def _race_of_restart_and_probe(scene: Scene) -> str:
+    """Let a restart come while the probe has written itself down and not let go of the rental yet."""
+    restarts: list[Future[str]] = []
+
+    def restart() -> str:
+        try:
+            services.restart_rental(actor=scene.alice, rental_id=scene.rental.pk)
+        except DomainError as refused:
+            return refused.code
+        finally:
+            connection.close()
+        return "restarted"
+
+    with ThreadPoolExecutor(1) as pool:
+
+        def meanwhile(
+            execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any
+        ) -> Any:
+            done = execute(sql, params, many, context)
+            if not restarts and sql.startswith("UPDATE") and "silent_probes" in sql:
+                restarts.append(pool.submit(restart))
+                for _ in range(500):
+                    if wait(restarts, timeout=0.02).done or _somebody_waits_for_us():
+                        break
+            return done
+
+        with connection.execute_wrapper(meanwhile):
+            _silent(scene)
+        return restarts[0].result()
+
+
+def _somebody_waits_for_us() -> bool:
+    with connection.connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM pg_locks "
+            "WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid))"
+        )
+        return bool(cursor.fetchone()[0])
