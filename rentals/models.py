@@ -201,16 +201,16 @@ class Rental(models.Model):
 
 
 class FailedStart(models.Model):
-    """A start that used a machine for nothing: the container ran and never became usable, or ceased to be.
+    """A start that used a machine for nothing: it never became usable, ceased to be, or a first one did so late.
 
-    Such starts cost nothing, so there is a limit on them (`rentals.services.brake`).
+    Such time costs nothing, so there is a limit on them (`rentals.services.brake`).
     """
 
     id = models.BigAutoField(primary_key=True)
     renter = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="+")
     rental = models.ForeignKey(Rental, models.CASCADE, related_name="failed_starts")
     code = models.CharField(max_length=40)
-    # For how long it held its machine.
+    # For how long it held its machine unpaid.
     seconds = models.PositiveIntegerField(default=0)
     at = models.DateTimeField()
 

@@ -1,4 +1,4 @@
-"""How often, and for how long, a renter may hold machines by starts that never become usable: they are free."""
+"""How often a renter's starts may fail, and for how long they may hold machines in a day: all of that is free."""
 
 from __future__ import annotations
 
@@ -33,6 +33,9 @@ HELD = frozenset(
         "secret_gone",
     }
 )
+# A first start that answered late: nothing is billed from when its container is up until it answers, and its renter's
+# image decides how long that is.
+SLOW = "slow_start"
 # Whoever changes his mind within this time has held nobody up.
 QUICK_SECONDS = 60
 
@@ -44,13 +47,22 @@ def note_failed_start(rental: Rental, code: str) -> None:
         (clock.now() - (rental.created_at if first else rental.phase_since)).total_seconds()
     )
     if code in COUNTED or (code in HELD and seconds > QUICK_SECONDS):
-        FailedStart.objects.create(
-            renter_id=rental.renter_id,
-            rental=rental,
-            code=code,
-            seconds=max(0, seconds),
-            at=clock.now(),
-        )
+        _note(rental, code, max(0, seconds))
+
+
+def note_slow_start(rental: Rental, seconds: int) -> None:
+    """Remember for how long a container of a locked rental ran before its first start answered.
+
+    No part of it is left out: whoever ends each rental after its first second would compute through just that part.
+    """
+    if seconds > 0:
+        _note(rental, SLOW, seconds)
+
+
+def _note(rental: Rental, code: str, seconds: int) -> None:
+    FailedStart.objects.create(
+        renter_id=rental.renter_id, rental=rental, code=code, seconds=seconds, at=clock.now()
+    )
 
 
 def note_cancelled_start(rental: Rental) -> None:
@@ -63,7 +75,7 @@ def note_cancelled_start(rental: Rental) -> None:
 
 
 def require_starts_left(renter_id: uuid.UUID) -> None:
-    """Refuse another start after too many that failed within an hour, or held machines for too long in a day.
+    """Refuse another start after too many that failed within an hour, or too much unpaid time in a day.
 
     Raises RateLimited `failed_starts`.
     """
@@ -95,8 +107,9 @@ def _require_time_left(renter_id: uuid.UUID) -> None:
             break
     raise RateLimited(
         "failed_starts",
-        f"Starts of yours that never became usable have held machines for {limit // 60} minutes within "
-        "a day, at no charge. Use a smaller image or a faster registry; you can start again "
+        f"Starts of yours have held machines for {limit // 60} minutes within a day before they answered to SSH, or "
+        "without ever doing so, at no charge. Use a smaller image, a faster registry, or a command that starts its SSH "
+        "server first; you can start again "
         f"{_when(again)}.",
     )
 

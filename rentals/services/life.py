@@ -16,7 +16,7 @@ from nodes.models import Workload
 from rentals import reasons
 from rentals.machine import COMING_UP, DISK_KEPT, State
 from rentals.models import Rental
-from rentals.services.brake import note_failed_start
+from rentals.services.brake import note_failed_start, note_slow_start
 from rentals.services.crediting import credit_fault
 from rentals.services.meters import close_compute, close_storage, open_meters
 from rentals.services.moving import announce, is_ending, lock_rental, move
@@ -138,15 +138,19 @@ def mark_starting(*, actor: Actor, rental_id: uuid.UUID) -> None:
 def mark_running(*, actor: Actor, rental_id: uuid.UUID, at: int) -> None:
     """SSH answered through the public address at `at` (epoch seconds): billing starts, once.
 
-    The first time it starts now. One that has been usable before is billed from where a stop that was
-    turned round or a restart had ended the bill, else from when its container was up with its address
-    open: how long it then takes to let its renter in is its renter's own affair (ADR 15).
+    The first time it starts now, and the brake remembers for how long its container ran before. One that has
+    been usable before is billed from where a stop that was turned round or a restart had ended the bill, else
+    from when its container was up with its address open: how long it then takes to let its renter in is its
+    renter's own affair (ADR 15).
     """
     rental = lock_rental(rental_id)
     if State(rental.state) is not State.STARTING:
         return
     instant = clock.from_epoch(at)
-    since = at if rental.running_since is None else min(at, _up_since(rental))
+    up = min(at, _up_since(rental))
+    first = rental.running_since is None
+    if first:
+        note_slow_start(rental, at - up)
     move(
         actor,
         rental,
@@ -161,11 +165,11 @@ def mark_running(*, actor: Actor, rental_id: uuid.UUID, at: int) -> None:
         unreachable_since=None,
         end=None,
     )
-    open_meters(actor, rental, since)
+    open_meters(actor, rental, at if first else up)
 
 
 def _up_since(rental: Rental) -> int:
-    """Return from when (epoch seconds) a start of what was usable before is billed, once it answers."""
+    """Return since when (epoch seconds) a start's container is up behind an open address, or is billed through."""
     if rental.billed_until is not None:
         return clock.to_epoch(rental.billed_until)
     up = Workload.objects.values_list("state_since", flat=True).get(pk=rental.workload_id)

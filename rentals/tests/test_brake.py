@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from django.conf import settings
 
 from billing import services as billing
 from billing.models import Refund
@@ -243,3 +244,60 @@ def test_the_refusal_says_when_enough_of_the_time_is_a_day_old(idle: Scene) -> N
         cast.rented(idle.alice, idle.offer)
     # 7 x 1199 s are less than two hours again when the first one is a day old.
     assert f"{clock.from_epoch(clock.to_epoch(began) + 1199):%H:%M} UTC" in str(refused.value)
+
+
+def answer_after(scene: Scene, monkeypatch: pytest.MonkeyPatch, seconds: int) -> None:
+    """Rent the machine, let SSH answer so many seconds after the container is up, and end it a second later."""
+    scene.rental = cast.rented(scene.alice, scene.offer)
+    monkeypatch.setattr(probing, "wait_for_ssh", lambda *a, **k: not seconds)
+    scene.says(WorkloadState.STARTING, UP)
+    if seconds:
+        scene.pass_time(seconds)
+        monkeypatch.setattr(probing, "wait_for_ssh", lambda *a, **k: True)
+        reconcile.advance(scene.rental.pk)
+    assert scene.now().state == "running"
+    scene.pass_time(1)
+    services.end_rental(actor=scene.alice, rental_id=scene.rental.pk)
+    assert scene.says(WorkloadState.ABSENT).state == "ended"
+    assert scene.seconds("compute") == 1
+
+
+@pytest.mark.parametrize(("seconds", "times"), [(110, 6), (60, 10)])
+def test_first_starts_that_answer_late_hold_machines_for_so_long_a_day_and_no_longer(
+    idle: Scene, monkeypatch: pytest.MonkeyPatch, seconds: int, times: int
+) -> None:
+    monkeypatch.setattr(settings.DC, "unpaid_start_seconds_per_day", 600)
+    for _ in range(times):
+        answer_after(idle, monkeypatch, seconds)
+    before = Rental.objects.count()
+    with pytest.raises(RateLimited, match="for 10 minutes within a day before") as refused:
+        cast.rented(idle.alice, idle.offer)
+    assert (refused.value.code, Rental.objects.count()) == ("failed_starts", before)
+    # None of them has failed, so an hour does not help; a day does.
+    idle.pass_time(3600)
+    with pytest.raises(RateLimited):
+        cast.rented(idle.alice, idle.offer)
+    idle.pass_time(86_400)
+    answer_after(idle, monkeypatch, seconds)
+
+
+def test_an_honest_slow_image_is_free_until_it_answers_and_only_its_time_is_remembered(
+    idle: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for seconds in (0, 90, 0):
+        answer_after(idle, monkeypatch, seconds)
+    found = FailedStart.objects.values_list("code", "seconds")
+    assert list(found) == [("slow_start", 90)]
+
+
+def test_a_later_start_that_answers_late_is_billed_and_not_counted(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene.stopped()
+    start(scene)
+    monkeypatch.setattr(probing, "wait_for_ssh", lambda *a, **k: False)
+    scene.says(UP)
+    scene.pass_time(90)
+    monkeypatch.setattr(probing, "wait_for_ssh", lambda *a, **k: True)
+    reconcile.advance(scene.rental.pk)
+    assert (scene.seconds("compute"), FailedStart.objects.count()) == (90, 0)
