@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+from unicodedata import normalize
 
 from nodes.cards import data_sheet
 from nodes.models import Node
@@ -34,8 +35,8 @@ def host_columns(node: Node) -> dict[str, Any]:
 
 def card_columns(cards: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return the columns of a machine's cards (each as its agent told it); all unknown without a card."""
-    models = sorted({str(card["model"]) for card in cards})
-    sheets = [data_sheet(str(card["model"])) for card in cards]
+    names = [plain_name(str(card["model"])) for card in cards]
+    models, sheets = sorted(set(names)), [data_sheet(name) for name in names]
     return {
         "gpu_model": " + ".join(models)[:200],
         "gpu_vendor": "nvidia" if cards else "",
@@ -49,6 +50,12 @@ def card_columns(cards: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "pcie_generation": _least(_small(card.get("pcie_generation")) for card in cards),
         "pcie_lanes": _least(_small(card.get("pcie_width")) for card in cards),
     }
+
+
+def plain_name(told: str) -> str:
+    """Return a name without signs that nobody sees, so that what looks the same is the same."""
+    seen = "".join(sign if sign.isprintable() else " " for sign in normalize("NFKC", told))
+    return " ".join(seen.split())
 
 
 def driver_number(version: object) -> int | None:

@@ -14,7 +14,7 @@ from django.db.models import QuerySet
 
 from accounts import vault
 from accounts.actors import Actor
-from core import secrets
+from core import clock, secrets
 from hostagent.protocol import ContainerSpec, Desired, DesiredWorkload, StartInstance, StopInstance
 from nodes.machine import NodeStatus, Wish
 from nodes.models import ModelPrice, Node, Offer, Workload
@@ -99,8 +99,8 @@ def priced_models(*, since: dt.datetime) -> list[str]:
 
 
 def newest_prices(models: Sequence[str], *, since: dt.datetime) -> dict[str, ModelPrice]:
-    """Return the newest hour since then of each of these models."""
-    rows = ModelPrice.objects.filter(gpu_model__in=models, hour__gt=since)
+    """Return the newest hour since then, and until now, of each of these models."""
+    rows = ModelPrice.objects.filter(gpu_model__in=models, hour__gt=since, hour__lte=clock.now())
     rows = rows.order_by("gpu_model", "-hour")
     return {row.gpu_model: row for row in rows.distinct("gpu_model")}
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from accounts.notices.entry import PAGE, Entry
 
 _PAGE = frozenset({PAGE})
+# A host's published price may go up and down: each question is on the rental's page, and not each in the mail.
+ASKED_AGAIN = 6 * 3600
 
 ENTRIES = (
     Entry(
@@ -17,6 +19,7 @@ ENTRIES = (
         "yes it is stopped at that moment, its disk kept.",
         "rental",
         subject=True,
+        quiet=ASKED_AGAIN,
         fixed=_PAGE,
     ),
     Entry(

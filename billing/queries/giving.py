@@ -10,19 +10,25 @@ from django.db.models import Sum
 
 from billing.models import AccountKind, Transfer
 
-# Of each posting of a subject's meters: what lies in [since, until) and still stands after reversals, less
-# what refunds and credits have given back of it already, wherever in it that was.
+# Of each posting of a subject's meters: what lies in [since, until) and still stands after reversals, less what was
+# given back for these seconds already, and never more than what is left of the whole posting. A credit names its
+# seconds; a refund by staff, which names none, is taken from what is left only.
 _STANDING = """
     SELECT t.id, t.src_id, t.dst_id, t.kind, t.meter_id, t.t0,
-           t.amount / (t.t1 - t.t0)
-           * GREATEST(0, LEAST(t.t1, m.settled, %(until)s) - GREATEST(t.t0, %(since)s)) - g.given
+           LEAST(t.amount / (t.t1 - t.t0)
+                 * GREATEST(0, LEAST(t.t1, m.settled, %(until)s) - GREATEST(t.t0, %(since)s)) - g.here,
+                 t.amount / (t.t1 - t.t0) * GREATEST(0, LEAST(t.t1, m.settled) - t.t0) - g.given)
     FROM billing_meter m
     JOIN billing_transfer t ON t.meter_id = m.id AND t.kind IN ('share', 'fee')
     CROSS JOIN LATERAL (
-        SELECT COALESCE(SUM(b.amount), 0) - COALESCE(SUM(u.amount), 0) AS given
+        SELECT COALESCE(SUM(left_over), 0) AS given,
+               COALESCE(SUM(left_over) FILTER (WHERE (r.evidence->>'from')::bigint < %(until)s
+                                                 AND (r.evidence->>'to')::bigint > %(since)s), 0) AS here
         FROM billing_transfer b
-        LEFT JOIN LATERAL (
-            SELECT SUM(u.amount) AS amount FROM billing_transfer u WHERE u.reverses_id = b.id) u ON true
+        CROSS JOIN LATERAL (
+            SELECT b.amount - COALESCE(SUM(u.amount), 0) AS left_over
+            FROM billing_transfer u WHERE u.reverses_id = b.id) u
+        LEFT JOIN billing_refund r ON r.id = b.group_id AND r.kind = 'credit'
         WHERE b.reverses_id = t.id AND b.meter_id IS NULL) g
     WHERE m.subject_id = %(subject)s AND m.kind = ANY(%(kinds)s)
       AND (%(only)s::bigint IS NULL OR t.id = %(only)s)

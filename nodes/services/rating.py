@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 
 from django.db import connection, transaction
+from django.db.models import Q
 
 from core import clock
 from nodes.models import ModelPrice, Node
@@ -71,9 +72,10 @@ def rate_reliability() -> int:
 def note_prices() -> None:
     """Write down what hosts ask for free cards of each model in this hour; a later look replaces an earlier.
 
-    Hours that are too old to be asked for are forgotten.
+    Hours that are too old to be asked for are forgotten, and those that were written while the clock was ahead.
     """
     now = clock.now()
     with connection.cursor() as cursor:
         cursor.execute(PRICES, {"now": now})
-    ModelPrice.objects.filter(hour__lt=now - dt.timedelta(days=ModelPrice.KEPT_DAYS)).delete()
+    oldest = now - dt.timedelta(days=ModelPrice.KEPT_DAYS)
+    ModelPrice.objects.filter(Q(hour__lt=oldest) | Q(hour__gt=now)).delete()

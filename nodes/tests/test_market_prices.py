@@ -6,10 +6,11 @@ import datetime as dt
 from decimal import Decimal
 
 import pytest
+import time_machine
 
 from accounts.actors import Actor
 from core import clock
-from nodes import services
+from nodes import queries, services
 from nodes.market import ModelPrice, Offer
 from nodes.models import SmartPrice
 from tests import cast
@@ -118,3 +119,17 @@ def test_what_strangers_ask_moves_no_hosts_smart_price() -> None:
     assert Offer.objects.get(pk=offer.pk).compute_rate == offer.compute_rate
     smart = SmartPrice.objects.get()
     assert smart.floor_rate <= offer.compute_rate <= smart.ceiling_rate
+
+
+def test_prices_that_were_noted_while_the_clock_was_ahead_are_not_the_newest() -> None:
+    cast.proxy_server()
+    with time_machine.travel("2027-11-21T12:00:00Z", tick=False):
+        cast.machine(cast.person("bob"), gpus=1)
+        services.note_prices()
+        [model] = queries.priced_models(since=clock.now() - dt.timedelta(hours=1))
+    with time_machine.travel("2026-11-21T12:00:00Z", tick=False):
+        since = clock.now() - dt.timedelta(hours=2)
+        assert queries.newest_prices([model], since=since) == {}
+        services.note_prices()
+        assert queries.newest_prices([model], since=since)[model].hour == clock.now()
+        assert ModelPrice.objects.count() == 1

@@ -200,3 +200,10 @@ def test_reliability_is_the_part_of_a_machines_life_in_which_it_was_heard() -> N
     Node.objects.update(created_at=now - dt.timedelta(days=90))
     assert services.rate_reliability() == 1
     assert Node.objects.get().reliability_bp == 3000
+
+
+@pytest.mark.parametrize(
+    "told", ["RTX 4090\u200b", " RTX\n4090", "RTX\u00a04090", "\u202eRTX 4090"]
+)
+def test_a_model_that_only_looks_like_another_is_that_one(told: str) -> None:
+    assert card_columns([card(model=told)])["gpu_model"] == "RTX 4090"

@@ -36,6 +36,9 @@ HELD = frozenset(
 # A first start that answered late: nothing is billed from when its container is up until it answers, and its renter's
 # image decides how long that is.
 SLOW = "slow_start"
+# A container that is told to stop has some seconds to do so, which nobody is billed for.
+STOP = "slow_stop"
+MOST_OF_A_STOP = 15
 # Whoever changes his mind within this time has held nobody up.
 QUICK_SECONDS = 60
 
@@ -57,6 +60,16 @@ def note_slow_start(rental: Rental, seconds: int) -> None:
     """
     if seconds > 0:
         _note(rental, SLOW, seconds)
+
+
+def note_stop(rental: Rental) -> None:
+    """Remember for how long the container of a locked rental, which has run, resisted its stop.
+
+    At most as long as an agent lets it: that a machine was away is not its renter's doing.
+    """
+    seconds = min(MOST_OF_A_STOP, clock.epoch() - clock.to_epoch(rental.phase_since))
+    if rental.running_since is not None and seconds > 0:
+        _note(rental, STOP, seconds)
 
 
 def _note(rental: Rental, code: str, seconds: int) -> None:
@@ -107,9 +120,9 @@ def _require_time_left(renter_id: uuid.UUID) -> None:
             break
     raise RateLimited(
         "failed_starts",
-        f"Starts of yours have held machines for {limit // 60} minutes within a day before they answered to SSH, or "
-        "without ever doing so, at no charge. Use a smaller image, a faster registry, or a command that starts its SSH "
-        "server first; you can start again "
+        f"Starts and stops of yours have held machines for {limit // 60} minutes within a day before they answered to "
+        "SSH, without ever doing so, or until they had stopped, at no charge. Use a smaller image, a faster registry, "
+        "or a command that starts its SSH server first; you can start again "
         f"{_when(again)}.",
     )
 

@@ -16,7 +16,7 @@ from nodes.models import Workload
 from rentals import reasons
 from rentals.machine import COMING_UP, DISK_KEPT, State
 from rentals.models import Rental
-from rentals.services.brake import note_failed_start, note_slow_start
+from rentals.services.brake import note_failed_start, note_slow_start, note_stop
 from rentals.services.crediting import credit_fault
 from rentals.services.meters import close_compute, close_storage, open_meters
 from rentals.services.moving import announce, is_ending, lock_rental, move
@@ -182,6 +182,7 @@ def mark_stopped(*, actor: Actor, rental_id: uuid.UUID) -> None:
     rental = lock_rental(rental_id)
     workload = Workload.objects.get(pk=rental.workload_id)
     if State(rental.state) is State.STOPPING and workload.wish == Wish.STOPPED:
+        note_stop(rental)
         move(actor, rental, State.STOPPED, unreachable_since=None, billed_until=None)
         # Its machine was lost meanwhile and is back: the disk costs again, from now on.
         open_meters(actor, rental, clock.epoch())
@@ -192,4 +193,5 @@ def mark_gone(*, actor: Actor, rental_id: uuid.UUID) -> None:
     """Nothing is left on the machine, or the machine is lost and nothing more can be billed."""
     rental = lock_rental(rental_id)
     if State(rental.state) is State.STOPPING and is_ending(rental):
+        note_stop(rental)
         move(actor, rental, State.ENDED, ended_at=clock.now())

@@ -301,3 +301,33 @@ def test_a_later_start_that_answers_late_is_billed_and_not_counted(
     monkeypatch.setattr(probing, "wait_for_ssh", lambda *a, **k: True)
     reconcile.advance(scene.rental.pk)
     assert (scene.seconds("compute"), FailedStart.objects.count()) == (90, 0)
+
+
+def test_the_seconds_in_which_a_container_resists_its_stop_are_not_free_for_ever(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settings.DC, "unpaid_start_seconds_per_day", 60)
+    before = scene.seconds("compute")
+    for rounds in range(6):
+        scene.pass_time(1)
+        services.stop_rental(actor=scene.alice, rental_id=scene.rental.pk)
+        # It ignores SIGTERM and works until its engine kills it.
+        scene.pass_time(10)
+        scene.says(WorkloadState.STOPPED)
+        if rounds < 5:
+            start(scene)
+            scene.says(WorkloadState.STARTING, UP)
+            assert scene.now().state == "running"
+    with pytest.raises(RateLimited) as refused:
+        start(scene)
+    assert (refused.value.code, scene.seconds("compute") - before) == ("failed_starts", 6)
+
+
+def test_a_machine_that_was_away_while_it_stopped_costs_its_renter_a_stop_and_no_more(
+    scene: Scene,
+) -> None:
+    services.stop_rental(actor=scene.alice, rental_id=scene.rental.pk)
+    scene.pass_time(3000)
+    scene.says(WorkloadState.STOPPED)
+    noted = FailedStart.objects.get()
+    assert (noted.code, noted.seconds) == ("slow_stop", 15)

@@ -11,6 +11,7 @@ import pytest
 import time_machine
 
 from accounts.actors import Actor
+from accounts.models import Notice
 from audit import services as audit
 from audit.models import AuditEvent
 from billing import services as billing
@@ -618,3 +619,12 @@ def test_what_waits_for_its_renter_is_not_looked_at_every_second(scene: Priced) 
     assert not Rental.objects.price_due().exists()
     scene.ask("0.10")
     assert Rental.objects.price_unsettled().count() == 1
+
+
+def test_a_price_that_goes_up_and_down_is_not_mailed_each_time(scene: Priced) -> None:
+    for step in range(12):
+        # Every ten minutes: up, back, up, back ...
+        scene.ask("0.10" if step % 2 == 0 else "0.05")
+        scene.go_to(TERM - NOTICE + 600 * (step + 1))
+    told = Notice.objects.filter(user_id=scene.alice.user_id, code="price_next_term")
+    assert (told.count() > 3, told.exclude(mail="none").count()) == (True, 1)

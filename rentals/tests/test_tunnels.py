@@ -200,3 +200,15 @@ def test_the_platform_pays_no_fancy_price_for_its_own_outage(
     compute, storage = money.rate_from_hourly(Decimal("0.01")), scene.rental.storage_rate
     assert compute < scene.rental.compute_rate
     assert Refund.objects.get().amount == (compute + min(storage, compute)) * down
+
+
+def test_two_outages_within_one_posting_are_both_given_back(scene: Tunnels) -> None:
+    # The worker that settles was away for a while; the one that posts was not.
+    for _ in range(2):
+        scene.live(60, down=True)
+        scene.live(60)
+    scene.live(70)
+    billing.roll_up()
+    scene.settle()
+    given = sum(made.amount for made in Refund.objects.all())
+    assert (Refund.objects.count(), given) == (2, scene.rate() * 130)
