@@ -155,7 +155,8 @@ def test_pages_are_usable_by_everybody(
 
 def violations(page: Page) -> list[str]:
     """Return what axe finds, and what is too wide, once nothing on the page fades in or out."""
-    page.wait_for_function(STILL)
+    # The pages' policy forbids the evaluation that Playwright's own waiting needs.
+    wait_for(lambda: page.evaluate(STILL), seconds=10, what="a page at rest")
     found: list[str] = page.evaluate(
         "axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa', 'wcag22aa']})"
         ".then(r => r.violations.map(v => `${v.id}: ${v.nodes.map(n => n.html).join(' | ')}`))"
