@@ -201,9 +201,9 @@ class Rental(models.Model):
 
 
 class FailedStart(models.Model):
-    """A start that used a machine for nothing: it never became usable, ceased to be, or a first one did so late.
+    """Time of a machine that cost nothing: a start that failed or was late the first time, or a slow stop.
 
-    Such time costs nothing, so there is a limit on them (`rentals.services.brake`).
+    There is a limit on it (`rentals.services.brake`).
     """
 
     id = models.BigAutoField(primary_key=True)

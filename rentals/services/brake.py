@@ -1,4 +1,4 @@
-"""How often a renter's starts may fail, and for how long they may hold machines in a day: all of that is free."""
+"""How often a renter's starts may fail, and how long starts and stops may hold machines in a day: all of it is free."""
 
 from __future__ import annotations
 

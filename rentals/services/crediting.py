@@ -62,7 +62,7 @@ def _most(rental: Rental, lines: Sequence[billing.BillLine], since: int, until: 
     card = money.rate_from_hourly(settings.DC.tunnel_credit_most_hourly)
     limits = {"compute": card * max(rental.gpu_count, 1), "storage": card}
     rates = {
-        line.kind: min(line.rate, limits.get(line.kind, line.rate))
+        line.kind: min(line.rate, limits[line.kind])
         for line in lines
         if line.started <= since and (line.ended is None or line.ended > since)
     }
