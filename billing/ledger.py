@@ -46,7 +46,8 @@ def settle(wallet: Account, *, until: int, ends: Mapping[uuid.UUID, int] | None 
     """
     ends = ends or {}
     point = metering.accrued_until(now=until, asof=wallet.asof, runs_out=wallet.runs_out)
-    group, transfers, meters = new_id(), [], list(Meter.objects.filter(wallet=wallet, ended=None))
+    group, transfers = new_id(), []
+    meters = list(Meter.objects.filter(wallet=wallet, ended=None).order_by("pk"))
     for meter in meters:
         end = max(meter.started, min(ends.get(meter.pk, point), point))
         if end >= meter.settled:
