@@ -53,29 +53,20 @@ def _ask_engine(question: Callable[[], Answer]) -> Answer:
 @app.command()
 def join(
     server: Annotated[str, typer.Option(help="The platform's address, https://…")],
-    key: Annotated[str, typer.Option(help="The node key from the fleet page.")],
+    key: Annotated[
+        str, typer.Option(help="The node key from the fleet page; this machine's own unless given.")
+    ] = "",
     state_dir: StateDir = DEFAULT_STATE,
     as_json: AsJson = False,
 ) -> None:
-    """Register this machine. Repeating it with the same key changes nothing."""
+    """Register this machine. Repeating it only learns where the platform is now."""
     try:
         check_url(server.replace("http", "ws", 1))
     except LinkRefused as error:
         raise _stop(f"{server} is not encrypted: only https:// leaves this machine.") from error
     identity = Identity(state_dir)
-    info = _engine_info()
-    statement = join_statement(
-        node_key=key, public_key=identity.public_key, instance_id=identity.instance_id
-    )
-    request = JoinRequest(
-        public_key=identity.public_key,
-        signature=identity.sign(statement),
-        agent_version=__version__,
-        instance_id=identity.instance_id,
-        facts=hardware.host_facts(info, storage=state_dir),
-        checks=checks.run_all(info, state_dir),
-    )
-    answer = _post_join(server, key, request)
+    key = key or _own_key(identity)
+    answer = _post_join(server, key, _request(identity, key, state_dir))
     identity.save_membership(
         Membership(
             node_id=answer.node_id,
@@ -89,6 +80,28 @@ def join(
         typer.echo(msgspec.json.encode(answer).decode())
     else:
         console.print(f"Node registered: {answer.node_id}. Start it with `hostagent run`.")
+
+
+def _own_key(identity: Identity) -> str:
+    membership = identity.membership()
+    if membership is None:
+        raise _stop("This machine has not joined: give --key with a node key of the fleet page.")
+    return membership.node_key
+
+
+def _request(identity: Identity, key: str, state_dir: Path) -> JoinRequest:
+    info = _engine_info()
+    statement = join_statement(
+        node_key=key, public_key=identity.public_key, instance_id=identity.instance_id
+    )
+    return JoinRequest(
+        public_key=identity.public_key,
+        signature=identity.sign(statement),
+        agent_version=__version__,
+        instance_id=identity.instance_id,
+        facts=hardware.host_facts(info, storage=state_dir),
+        checks=checks.run_all(info, state_dir),
+    )
 
 
 def _post_join(server: str, key: str, request: JoinRequest) -> JoinAnswer:

@@ -110,6 +110,7 @@ class Link:
                 async for frame in connection:
                     message = await self._decode(connection, frame)
                     if isinstance(message, Challenge):
+                        self._check_deployment(message)
                         await connection.send(encode(await self._greet(message)).decode())
                         self._connection, greeted = connection, True
                     elif message is not None:
@@ -120,6 +121,16 @@ class Link:
                 self._connection = None
             self._judge_close(connection.close_code)
         return greeted
+
+    def _check_deployment(self, challenge: Challenge) -> None:
+        """Sign nothing for another platform, but try again: it may only be set up wrongly for now."""
+        ours = self.membership.deployment
+        if challenge.deployment != ours:
+            raise ConnectionError(
+                f"this machine has joined {ours}, but who answers is {challenge.deployment}. "
+                f"If your platform has moved there: run `hostagent join --server` with its new "
+                "address and start the agent again."
+            )
 
     async def _decode(
         self, connection: ClientConnection, frame: str | bytes

@@ -50,6 +50,8 @@ class Environment(BaseSettings):
     redis_url: SecretStr
 
     public_url: str = "http://127.0.0.1:8000"
+    # What agents sign their sessions for: keep it when the address changes. Empty: the address.
+    deployment: str = Field("", max_length=200)
     allowed_hosts: Annotated[list[str], NoDecode] = ["localhost", "127.0.0.1"]
     # How many proxies stand in front of us and add to X-Forwarded-For; 0: that header is not believed.
     trusted_proxies: int = Field(0, ge=0, le=10)
@@ -204,6 +206,15 @@ class Environment(BaseSettings):
     def _is_a_table_of_rates(cls, value: str) -> str:
         rates_from(value)
         return value
+
+    @model_validator(mode="after")
+    def _agents_can_sign_for_us(self) -> Self:
+        if not self.deployment:
+            self.deployment = self.public_url
+        # Control characters separate the parts of what is signed.
+        if not self.deployment.isprintable() or len(self.deployment) > 200:
+            raise ValueError("DC_DEPLOYMENT is a name or an address of at most 200 characters")
+        return self
 
     @model_validator(mode="after")
     def _influxdb_is_whole(self) -> Self:

@@ -49,7 +49,7 @@ class AgentLink:
         """Return the first frame of the connection."""
         return Challenge(
             nonce=self.nonce,
-            deployment=settings.DC.public_url,
+            deployment=settings.DC.deployment,
             server_time=clock.now().timestamp(),
         )
 

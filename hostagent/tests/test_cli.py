@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,25 @@ def test_a_platform_that_is_none_or_away_or_unencrypted_is_named(
         assert result.exit_code == 1
         assert words_of(result).startswith(words)
         assert Identity(tmp_path).membership() is None
+
+
+def test_a_machine_that_has_joined_learns_with_its_own_key_where_the_platform_is_now(
+    dockerd: Border, tmp_path: Path
+) -> None:
+    here = f"http://127.0.0.1:{dockerd.port}"
+    stranger = type_in("join", "--server", here, "--state-dir", str(tmp_path))
+    assert stranger.exit_code == 1
+    assert words_of(stranger) == (
+        "This machine has not joined: give --key with a node key of the fleet page."
+    )
+    member(tmp_path)
+    node, key = str(uuid.uuid4()), str(uuid.uuid4())
+    moved = {"node_id": node, "key_id": key, "deployment": "d2", "gateway_url": "ws://127.0.0.1:2"}
+    dockerd.answers["POST /api/v1/agent/join"] = (200, {"success": True, "data": moved})
+    assert type_in("join", "--server", here, "--state-dir", str(tmp_path)).exit_code == 0
+    assert Identity(tmp_path).membership() == Membership(
+        node, key, "d2", "ws://127.0.0.1:2", "dcn_x_y"
+    )
 
 
 def test_every_command_says_when_the_engine_is_away(

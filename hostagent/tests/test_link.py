@@ -54,6 +54,26 @@ async def test_the_key_is_in_the_header_and_the_challenge_is_answered() -> None:
     assert isinstance(error, LinkRefused)
 
 
+async def test_nothing_is_signed_for_another_platform_and_one_set_right_again_is_believed(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    names, heard = ["http://127.0.0.1:18080", "d"], []
+
+    async def script(connection: ServerConnection) -> None:
+        challenge = Challenge(nonce="abc", deployment=names.pop(0), server_time=0)
+        await connection.send(encode(challenge).decode())
+        heard.extend([frame async for frame in connection] if names else [await connection.recv()])
+        await connection.close(4409, "newer")
+
+    _, error = await talk(script)
+    assert isinstance(error, LinkRefused)
+    assert [json.loads(frame)["message"] for frame in heard] == ["abc"]
+    assert (
+        "this machine has joined d, but who answers is http://127.0.0.1:18080. If your platform has "
+        "moved there: run `hostagent join --server` with its new address" in caplog.text
+    )
+
+
 async def test_an_unknown_message_is_answered_by_reject_and_the_session_goes_on() -> None:
     async def script(connection: ServerConnection) -> None:
         await connection.send('{"type": "self_destruct"}')

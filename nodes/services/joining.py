@@ -132,7 +132,7 @@ def join_node(*, plain_key: str, request: JoinRequest) -> JoinAnswer:
     return JoinAnswer(
         node_id=str(key.node_id),
         key_id=str(key.pk),
-        deployment=settings.DC.public_url,
+        deployment=settings.DC.deployment,
         gateway_url=settings.DC.gateway_url,
     )
 

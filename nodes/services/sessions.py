@@ -37,7 +37,7 @@ def open_session(*, key: NodeKey, nonce: str, hello: Hello, gateway: str) -> Wel
     if key.node_id is None or (str(key.node_id), str(key.pk)) != (hello.node_id, hello.key_id):
         raise Forbidden("node_foreign", "This key belongs to another node.")
     statement = session_statement(
-        deployment=settings.DC.public_url,
+        deployment=settings.DC.deployment,
         node_id=hello.node_id,
         key_id=hello.key_id,
         nonce=nonce,

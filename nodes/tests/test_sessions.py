@@ -9,6 +9,7 @@ from collections.abc import Callable
 import msgspec
 import pytest
 import time_machine
+from django.conf import settings
 from django.db import transaction
 
 from accounts import services as accounts
@@ -45,6 +46,32 @@ def test_a_machine_is_listed_once_its_session_is_open() -> None:
     agent, offer = cast.machine(cast.person("bob"))
     node = Node.objects.get(pk=agent.node_id)
     assert (node.status, node.epoch, offer.listed) == ("online", 1, True)
+
+
+def test_a_machine_stays_in_when_the_platform_moves_and_keeps_the_name_that_was_signed_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    agent, _ = cast.machine(cast.person("bob"))
+    joined = settings.DC.deployment
+    monkeypatch.setattr(settings.DC, "public_url", "http://127.0.0.1:18080")
+    link = agent.dial()
+    assert link.challenge().deployment == joined
+    [welcome] = gateway.handle(link, agent.hello(link))
+    assert isinstance(welcome, Welcome)
+    assert Node.objects.get().epoch == 2
+
+
+def test_a_signature_for_another_deployment_opens_no_session(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    agent, _ = cast.machine(cast.person("bob"))
+    link = agent.dial()
+    hello = agent.hello(link)
+    monkeypatch.setattr(settings.DC, "deployment", "https://elsewhere.example")
+    with pytest.raises(Unauthenticated) as refused:
+        gateway.handle(link, hello)
+    assert refused.value.code == "signature_wrong"
+    assert Node.objects.get().epoch == 1
 
 
 def test_a_forged_signature_opens_no_session() -> None:
