@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any
@@ -152,11 +152,14 @@ class Stack:
         return self._python([str(CHECKOUT / "manage.py"), *words], self.environment)
 
     def join_agent(self, node_key: str | None) -> None:
-        """Let the agent join with a node key, unless it has joined before."""
-        if node_key is None or self._node_id() is not None:
+        """Let the agent join with a node key; one that has joined learns where its platform is now."""
+        member = membership(self.facts.agent_state)
+        if member is None and node_key is None:
             return
-        words = ["-m", "hostagent", "join", "--key", node_key]
-        words += ["--server", f"http://127.0.0.1:{self.config.ports.web}"]
+        if member is not None and not has_moved(member, self.environment):
+            return
+        words = ["-m", "hostagent", "join", "--server", self.environment["DC_PUBLIC_URL"]]
+        words += ["--key", node_key] if member is None and node_key else []
         words += ["--state-dir", str(self.facts.agent_state)]
         self._python(words, agent_environment(self.facts))
 
@@ -225,8 +228,21 @@ class Stack:
 
     def _node_id(self) -> str | None:
         """Return the id under which the agent of this stack joined; None before that."""
-        membership = self.facts.agent_state / "membership.json"
-        return str(json.loads(membership.read_text())["node_id"]) if membership.exists() else None
+        member = membership(self.facts.agent_state)
+        return member["node_id"] if member else None
+
+
+def membership(agent_state: Path) -> dict[str, str] | None:
+    """Return what the agent's join brought; None before that."""
+    path = agent_state / "membership.json"
+    known: dict[str, str] | None = json.loads(path.read_text()) if path.exists() else None
+    return known
+
+
+def has_moved(member: Mapping[str, str], environment: Mapping[str, str]) -> bool:
+    """Tell whether a platform of this environment is not where, or not what, the agent has joined."""
+    name = environment.get("DC_DEPLOYMENT") or environment["DC_PUBLIC_URL"]
+    return (member["deployment"], member["gateway_url"]) != (name, environment["DC_GATEWAY_URL"])
 
 
 def _unmount_below(folder: Path) -> None:

@@ -330,9 +330,13 @@ class AgentSession(models.Model):
 class PortLeaseQuerySet(models.QuerySet["PortLease"]):
     def take_free(self, server: ProxyServer, count: int, now: object) -> list[PortLease]:
         """Lock up to `count` free ports, those free for longest first (longest quarantine); served by `port_free`."""
-        free = self.filter(server=server, workload=None, free_at__lte=now)
-        locked = free.select_for_update(skip_locked=True, no_key=True, of=("self",))
+        locked = self.free_on(server, now).select_for_update(skip_locked=True, no_key=True, of=("self",))
         return list(locked.order_by("free_at")[:count])
+
+    def free_on(self, server: ProxyServer, now: object) -> Self:
+        """Return the ports that may be leased now: rows of an earlier, wider range stay behind, unused."""
+        inside = (server.first_port, server.last_port)
+        return self.filter(server=server, workload=None, free_at__lte=now, port__range=inside)
 
 
 class PortLease(models.Model):

@@ -16,7 +16,10 @@ from nodes.models import PortLease, ProxyServer, Workload
 def register_proxy_server(
     *, name: str, public_host: str, server_host: str, server_port: int, first: int, last: int
 ) -> ProxyServer:
-    """Make a proxy server known, with its pool of ports first..last; repeating it changes the hosts only."""
+    """Make a proxy server known, with its pool of ports first..last; repeating it changes hosts and pool.
+
+    Ports outside of a new range are leased no more; what has one keeps it until it gives it back.
+    """
     if not 1 <= first <= last <= 65535:
         raise Invalid("port_range", "A port range lies between 1 and 65535.")
     server, _ = ProxyServer.objects.update_or_create(
@@ -63,9 +66,8 @@ def lease_ports(*, workload: Workload, container_ports: list[int]) -> dict[int, 
 
 def free_ports(*, up_to: int) -> int:
     """Return how many public ports one server could lease now, counted no further than `up_to`."""
-    free = PortLease.objects.filter(workload=None, free_at__lte=clock.now())
-    servers = ProxyServer.objects.values_list("pk", flat=True)
-    return max((len(free.filter(server=pk)[:up_to]) for pk in servers), default=0)
+    now, servers = clock.now(), ProxyServer.objects.all()
+    return max((len(PortLease.objects.free_on(each, now)[:up_to]) for each in servers), default=0)
 
 
 def release_ports(*, workload: Workload) -> None:

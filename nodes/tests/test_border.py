@@ -140,6 +140,18 @@ def test_a_pool_without_enough_ports_refuses_the_rent_and_changes_nothing() -> N
     assert nodes.reconcile_ports(server_name="local", proxied=set()) == 0
 
 
+@pytest.mark.django_db
+def test_ports_of_an_earlier_range_are_neither_leased_nor_counted() -> None:
+    cast.proxy_server(first=20_000, count=20)
+    cast.proxy_server(first=25_000, count=2)
+    assert nodes.free_ports(up_to=5) == 2
+    alice = cast.person("alice", usd=50)
+    _, offer = cast.machine(cast.person("bob"))
+    rental = cast.rented(alice, offer)
+    assert set(rental.ports.values()) == held() <= {25_000, 25_001}
+    assert nodes.free_ports(up_to=5) == 2 - len(held())
+
+
 @pytest.mark.parametrize(("first", "last"), [(0, 10), (10, 9), (1, 65536)])
 def test_a_port_range_that_is_none_is_refused(first: int, last: int, db: None) -> None:
     with pytest.raises(Invalid) as refused:
