@@ -330,7 +330,9 @@ class AgentSession(models.Model):
 class PortLeaseQuerySet(models.QuerySet["PortLease"]):
     def take_free(self, server: ProxyServer, count: int, now: object) -> list[PortLease]:
         """Lock up to `count` free ports, those free for longest first (longest quarantine); served by `port_free`."""
-        locked = self.free_on(server, now).select_for_update(skip_locked=True, no_key=True, of=("self",))
+        locked = self.free_on(server, now).select_for_update(
+            skip_locked=True, no_key=True, of=("self",)
+        )
         return list(locked.order_by("free_at")[:count])
 
     def free_on(self, server: ProxyServer, now: object) -> Self:
