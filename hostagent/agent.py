@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from hostagent import __version__, checks, hardware, netpol, tunnel
+from hostagent.disk import DiskWatch
 from hostagent.engine import Engine, EngineAway
 from hostagent.identity import Identity, Membership
 from hostagent.images import Images
@@ -86,6 +87,7 @@ class Agent:
             group.create_task(self._keep_network_rules())
             group.create_task(self._tell_cache())
             group.create_task(self._read_loads())
+            group.create_task(self._watch_disks())
 
     async def _keep_network_rules(self) -> None:
         """Load the rules now and again and again: a restart of the host's own firewall flushes them."""
@@ -101,6 +103,13 @@ class Agent:
             await asyncio.sleep(self.heartbeat_seconds * BEATS_A_READING)
             for workload in list(self.workloads.values()):
                 await workload.read_load()
+
+    async def _watch_disks(self) -> None:
+        assert self._site is not None
+        if not self._site.limits.disk_quota:
+            root = Path((await self._engine_info()).get("DockerRootDir") or "/")
+            watch = DiskWatch(self.engine, self.journal, root)
+            await watch.run(lambda: list(self.workloads.values()))
 
     async def _prepare(self) -> None:
         limits = await self._wait_for_engine()

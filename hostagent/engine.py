@@ -121,14 +121,11 @@ class Engine:
 
         A label alone proves nothing: an image hands its own on to whoever runs it. The name does.
         """
-        found = []
-        for container in self.containers():
-            labels = container.get("Labels") or {}
-            workload, generation = labels.get("dc.workload", ""), labels.get("dc.generation", "")
-            name = f"/dc-{workload}-g{generation}"
-            if OUR_NAME.fullmatch(name) and name in (container.get("Names") or []):
-                found.append((workload, int(generation)))
-        return found
+        return [
+            (labels["dc.workload"], int(labels["dc.generation"]))
+            for container in self.containers()
+            if _is_ours(container, labels := container.get("Labels") or {})
+        ]
 
     @_calls
     def inspect(self, name: str) -> dict[str, Any] | None:
@@ -315,6 +312,16 @@ class Engine:
         )
 
     @_calls
+    def sizes(self) -> dict[tuple[str, int], int]:
+        """Return (workload id, generation) -> bytes written by each container that runs; walks their files."""
+        filters = {"label": f"dc.node={self.node_id}"}
+        return {
+            (labels["dc.workload"], int(labels["dc.generation"])): int(found.get("SizeRw") or 0)
+            for found in self.api.containers(size=True, filters=filters)
+            if _is_ours(found, labels := found.get("Labels") or {})
+        }
+
+    @_calls
     def log_tail(self, name: str) -> str:
         """Return the last words of a container, at most MAX_LOG_CHARS; empty when there is none."""
         try:
@@ -352,6 +359,11 @@ class Engine:
                 yield event["Actor"]["Attributes"].get("dc.workload", "")
         except (DockerException, RequestException, ValueError) as error:
             raise EngineAway(str(error)) from error
+
+
+def _is_ours(container: dict[str, Any], labels: dict[str, str]) -> bool:
+    name = f"/dc-{labels.get('dc.workload', '')}-g{labels.get('dc.generation', '')}"
+    return bool(OUR_NAME.fullmatch(name)) and name in (container.get("Names") or [])
 
 
 def _host_networks() -> list[ipaddress.IPv4Network]:

@@ -122,13 +122,26 @@ def host_facts(engine_info: dict[str, Any], *, storage: Path) -> HostFacts:
     return msgspec.structs.replace(facts, digest=_digest(facts))
 
 
-def has_disk_quota(engine_info: dict[str, Any]) -> bool:
-    """Whether the engine's storage enforces a size for each container."""
+def has_disk_quota(engine_info: dict[str, Any], mounts: Path = Path("/proc/mounts")) -> bool:
+    """Whether the engine's storage enforces a size for each container: btrfs, or xfs mounted with project quotas."""
     status = dict(engine_info.get("DriverStatus") or [])
-    backing = status.get("Backing Filesystem", "")
-    return engine_info.get("Driver") == "btrfs" or (
-        engine_info.get("Driver") == "overlay2" and backing == "xfs"
-    )
+    if engine_info.get("Driver") == "btrfs":
+        return True
+    if engine_info.get("Driver") != "overlay2" or status.get("Backing Filesystem") != "xfs":
+        return False
+    options = _mount_options(Path(str(engine_info.get("DockerRootDir") or "/")), mounts)
+    return not options.isdisjoint({"prjquota", "pquota"})
+
+
+def _mount_options(folder: Path, mounts: Path) -> set[str]:
+    """Return the options of the mount on which a folder lies, as the kernel tells them."""
+    found: tuple[int, set[str]] = (-1, set())
+    with suppress(OSError):
+        for line in mounts.read_text().splitlines():
+            point, options = Path(line.split()[1].replace("\\040", " ")), line.split()[3]
+            if folder.is_relative_to(point) and len(point.parts) >= found[0]:
+                found = len(point.parts), set(options.split(","))
+    return found[1]
 
 
 def _digest(facts: HostFacts) -> str:

@@ -26,6 +26,7 @@ class _Kept(msgspec.Struct):
     restarts: dict[str, int] = {}
     checkpoints: dict[str, int] = {}
     sent: dict[str, tuple[int, int]] = {}
+    disk_stops: dict[str, tuple[int, int]] = {}
 
 
 class Journal:
@@ -107,6 +108,16 @@ class Journal:
         sent, counter = self._data["sent"].get(workload_id, (0, 0))
         return sent, counter
 
+    def note_disk_stops(self, workload_id: str, generation: int, stops: int) -> None:
+        """Remember how often this incarnation was stopped for a full disk."""
+        self._data["disk_stops"][workload_id] = [generation, stops]
+        self._write()
+
+    def disk_stops(self, workload_id: str, generation: int) -> int:
+        """Return how often this incarnation was stopped for a full disk since it was below its limit."""
+        found = self._data["disk_stops"].get(workload_id)
+        return int(found[1]) if found and found[0] == generation else 0
+
     def note_failure(self, workload_id: str, generation: int, code: str, message: str) -> None:
         """Remember that this incarnation has failed and is not tried again."""
         self._data["failed"][workload_id] = [generation, code, message]
@@ -125,7 +136,7 @@ class Journal:
     def forget(self, workload_id: str) -> None:
         """Nothing of this workload is left."""
         self._data["failed"].pop(workload_id, None)
-        for kept in ("restarts", "checkpoints", "sent", "started"):
+        for kept in ("restarts", "checkpoints", "sent", "started", "disk_stops"):
             self._data[kept].pop(workload_id, None)
         self.forget_stop(workload_id)
         self._write()

@@ -78,7 +78,8 @@ def plan(wish: Wish, facts: Facts) -> Action:
 
 def _towards_running(facts: Facts) -> Action:
     if facts.failed:
-        return Action.NOTHING
+        # What has failed does not go on running, whoever noticed first.
+        return Action.STOP if facts.container is Container.RUNNING else Action.NOTHING
     if facts.container is Container.NONE:
         # A fresh one has an empty disk: whoever rents this must be told, not given it in silence.
         return Action.FAIL if facts.was_there else Action.CREATE

@@ -143,6 +143,13 @@ _REASONS = (
         "Use less, or rent a machine with more.",
     ),
     Reason(
+        "disk_full",
+        "renter",
+        _IF_RAN,
+        "The container wrote more than its disk holds, on a machine whose storage sets no limit by itself.",
+        "Start it again and delete something within ten minutes, or rent with a larger disk.",
+    ),
+    Reason(
         "image_cannot_start",
         "renter",
         _IF_RAN,

@@ -296,6 +296,16 @@ def test_deaths_are_told_by_the_workload_of_the_label(engine: Engine, dockerd: B
     assert list(engine.deaths()) == ["w1", ""]
 
 
+def test_sizes_are_those_of_our_running_containers_alone(engine: Engine, dockerd: Border) -> None:
+    workload = "0190a5b2-7c11-7000-8000-000000000001"
+    labels = {"dc.workload": workload, "dc.generation": "2"}
+    ours = {"Names": [f"/dc-{workload}-g2"], "Labels": labels, "SizeRw": 7}
+    fresh = {"Names": [f"/dc-{workload}-g3"], "Labels": {**labels, "dc.generation": "3"}}
+    strange = {"Names": ["/copied"], "Labels": labels, "SizeRw": 9}
+    dockerd.answers["GET /containers/json"] = (200, [ours, fresh, strange, {"Names": ["/x"]}])
+    assert engine.sizes() == {(workload, 2): 7, (workload, 3): 0}
+
+
 def test_limits_are_those_of_the_engine(
     engine: Engine, dockerd: Border, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -304,8 +314,7 @@ def test_limits_are_those_of_the_engine(
         200,
         {
             "NCPU": 8,
-            "Driver": "overlay2",
-            "DriverStatus": [["Backing Filesystem", "xfs"]],
+            "Driver": "btrfs",
             "SecurityOptions": ["name=apparmor", "name=seccomp"],
         },
     )

@@ -120,23 +120,33 @@ def test_the_same_machine_has_the_same_digest_and_another_card_another(
 
 
 @pytest.mark.parametrize(
-    ("driver", "backing", "enforced"),
+    ("driver", "backing", "options", "enforced"),
     [
-        ("overlay2", "xfs", True),
-        ("overlay2", "extfs", False),
-        ("btrfs", "", True),
-        ("vfs", "xfs", False),
-        (None, None, False),
+        ("overlay2", "xfs", "rw,prjquota", True),
+        ("overlay2", "xfs", "rw,pquota", True),
+        ("overlay2", "xfs", "rw,noquota", False),
+        ("overlay2", "extfs", "rw,prjquota", False),
+        ("btrfs", "", "rw", True),
+        ("vfs", "xfs", "rw,prjquota", False),
+        (None, None, "rw", False),
     ],
 )
 def test_a_disk_limit_is_enforced_only_where_the_storage_can(
-    driver: str | None, backing: str | None, enforced: bool
+    tmp_path: Path, driver: str | None, backing: str | None, options: str, enforced: bool
 ) -> None:
+    mounts = tmp_path / "mounts"
+    mounts.write_text(
+        "/dev/a / ext4 rw 0 0\n"
+        f"/dev/b /var/lib xfs {options} 0 0\n"
+        "/dev/c /var/lib/other xfs rw 0 0\n"
+    )
     info = {
         "Driver": driver,
         "DriverStatus": [["Backing Filesystem", backing]] if backing else None,
+        "DockerRootDir": "/var/lib/docker",
     }
-    assert hardware.has_disk_quota(info) is enforced
+    assert hardware.has_disk_quota(info, mounts) is enforced
+    assert not hardware.has_disk_quota({**info, "Driver": "overlay2"}, tmp_path / "none")
 
 
 def test_a_temperature_is_the_first_that_a_sensor_tells(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,6 +70,15 @@ def test_a_container_that_ended_by_itself_is_a_failure_and_one_that_we_stopped_i
     assert plan(Wish.RUNNING, replace(ended, failed=True)) is Action.NOTHING
 
 
+def test_what_has_failed_while_it_runs_is_stopped_and_rests() -> None:
+    full = Facts(Container.RUNNING, True, True, False, True, True)
+    assert plan(Wish.RUNNING, full) is Action.STOP
+    assert plan(Wish.RUNNING, apply(Action.STOP, full)) is Action.NOTHING
+    # Wished anew, the failure is forgotten, and it is one that we stopped.
+    again = replace(apply(Action.STOP, full), failed=False)
+    assert plan(Wish.RUNNING, again) is Action.START
+
+
 def test_a_container_that_is_gone_with_its_disk_is_a_failure_and_is_not_made_again() -> None:
     gone = Facts(Container.NONE, False, False, False, False, False, was_there=True)
     assert plan(Wish.RUNNING, gone) is Action.FAIL
