@@ -21,8 +21,8 @@ from core.errors import Invalid, NotFound, Unauthenticated, Unavailable
 from core.pages import page_of
 from hostagent.protocol import ProtocolError, read_join
 from nodes import services, telemetry
-from nodes.models import Node, NodeKey, Offer, SmartPrice, Workload
-from nodes.presenting import hidden_out, rank_out, smart_out, workload_out
+from nodes.models import Node, NodeKey, SmartPrice, Workload
+from nodes.presenting import hidden_out, offer_of, rank_out, smart_out, workload_out
 from nodes.repricing import Wishes
 from nodes.search.rows import NO_PRICE
 
@@ -31,7 +31,7 @@ PAGE_ROWS = 200
 
 def node_out(node: Node) -> dict[str, Any]:
     """Return a node as its owner sees it."""
-    offer = Offer.objects.filter(node=node).first()
+    offer = offer_of(node)
     return {
         "id": str(node.pk),
         "name": node.name,
@@ -64,9 +64,8 @@ class NodeListView(APIView):
     def get(self, request: Request) -> Response:
         actor = actor_from(request)
         actor.require("node:manage")
-        return Response(
-            [node_out(node) for node in Node.objects.visible_to(actor).order_by("name")]
-        )
+        machines = Node.objects.visible_to(actor).select_related("offer").order_by("name")
+        return Response([node_out(node) for node in machines])
 
 
 class MetricsQuery(serializers.Serializer[Any]):
@@ -189,7 +188,9 @@ class ManyPricesView(APIView):
         changed = services.set_prices_of_many(
             actor=actor_from(request), node_ids=ids, prices=services.Prices(**asked)
         )
-        return Response([node_out(node) for node in changed])
+        # Read again, all at once: what was changed holds offers as they were before.
+        machines = Node.objects.filter(pk__in=[node.pk for node in changed]).order_by("name")
+        return Response([node_out(node) for node in machines.select_related("offer")])
 
 
 class NodePricesView(APIView):

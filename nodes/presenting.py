@@ -7,11 +7,17 @@ from typing import Any
 
 from core import money
 from nodes.machine import HIDDEN, Hidden
-from nodes.models import Offer, SmartPrice, Workload
+from nodes.models import Node, Offer, SmartPrice, Workload
 from nodes.repricing import SENTENCES, WINDOW_SECONDS, Seen, clamp, next_price
 from nodes.search import board
 from nodes.search.query import Query, Words
 from nodes.services import Preview
+
+
+def offer_of(node: Node) -> Offer | None:
+    """Return a machine's offer; many are read with `select_related("offer")`, so that nothing is asked here."""
+    offer: Offer | None = getattr(node, "offer", None)
+    return offer
 
 
 def hidden_out(offer: Offer | None) -> dict[str, str] | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.decorators import login_required
-from django.db.models import Q
+from django.db.models import Count, Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST
@@ -20,8 +20,8 @@ from core.pages import page_of
 from nodes import services
 from nodes.forms import ManyPricesForm, NodeKeyForm, PricesForm, SmartPriceForm
 from nodes.machine import NodeStatus
-from nodes.models import Allocation, Node, NodeKey, Offer, SmartPrice, Workload
-from nodes.presenting import an_hour, hidden_out, rank_out, smart_out, what_if
+from nodes.models import Node, NodeKey, SmartPrice, Workload
+from nodes.presenting import an_hour, hidden_out, offer_of, rank_out, smart_out, what_if
 
 # What the form of smart pricing proposes, in percent: some room is left for whoever comes next.
 USUAL_TARGET = 75
@@ -37,11 +37,13 @@ TONES = {
 
 
 def _machines(actor: Actor) -> list[dict[str, Any]]:
-    return [_row(node) for node in Node.objects.visible_to(actor).order_by("name")]
+    rented = Count("allocations", filter=Q(allocations__released_at=None))
+    machines = Node.objects.visible_to(actor).select_related("offer").annotate(rented=rented)
+    return [_row(node, node.rented) for node in machines.order_by("name")]
 
 
-def _row(node: Node) -> dict[str, Any]:
-    offer = Offer.objects.filter(node=node).first()
+def _row(node: Node, rented: int) -> dict[str, Any]:
+    offer = offer_of(node)
     rate = offer.compute_rate if offer else 0
     failing = [check["check"] for check in node.checks if not check["passed"]]
     return {
@@ -50,7 +52,7 @@ def _row(node: Node) -> dict[str, Any]:
         "memory_gib": node.memory_mib // 1024,
         "hidden": hidden_out(offer),
         "rank": rank_out(offer),
-        "rented": Allocation.objects.filter(node=node, released_at=None).count(),
+        "rented": rented,
         "hourly": money.decimal_string(rate * money.SECONDS_PER_HOUR),
         "checks": f"not met: {', '.join(failing)}" if failing else "all pass",
     }
@@ -113,7 +115,7 @@ def machine(request: HttpRequest, node_id: uuid.UUID) -> HttpResponse:
     before = request.GET.get("before")
     page = page_of(Workload.objects.filter(node=node), before=before, limit=PAGE_ROWS)
     tone = TONES[NodeStatus(node.status)]
-    hidden = hidden_out(Offer.objects.filter(node=node).first())
+    hidden = hidden_out(offer_of(node))
     context = {
         "node": node,
         "tone": tone,

@@ -11,10 +11,11 @@ from django.db import transaction
 
 from accounts.actors import Actor
 from audit import services as audit
-from core import money
+from core import clock, money, outbox
 from core.errors import Conflict, DomainError, Invalid
-from nodes.models import Gpu, Node, SmartPrice
-from nodes.services.listing import own_node, refresh_offer
+from nodes.events import NodeChanged
+from nodes.models import Gpu, Node, Offer, SmartPrice
+from nodes.services.listing import own_node
 
 MAX_HOURLY = Decimal(1000)
 # So many machines are locked at once by a change of many prices, and no more.
@@ -86,7 +87,7 @@ def set_prices(
     prices = Prices(gpu_hourly, cpu_node_hourly, minimum_hourly, storage_gb_monthly, egress_gb)
     prices.require_possible()
     node = own_node(actor, node_id)
-    _publish(actor, node, prices)
+    _publish(actor, node, prices, _known_of([node.pk]))
     return node
 
 
@@ -112,13 +113,14 @@ def set_prices_of_many(
             f"At most {MOST_AT_ONCE} machines change at once; these are {len(wanted)}. Send them in parts.",
         )
     found = {node.pk: node for node in Node.objects.visible_to(actor).lock().filter(pk__in=wanted)}
+    known = _known_of(found)
     refused = [
         {"id": str(pk), "name": None, "code": "node_unknown", "error": "You have no such machine."}
         for pk in sorted(wanted - found.keys())
     ]
     for node in found.values():
         try:
-            _publish(actor, node, prices)
+            _publish(actor, node, prices, known)
         except DomainError as error:
             told = {"code": error.code, "error": error.message}
             refused.append({"id": str(node.pk), "name": node.name, **told})
@@ -142,12 +144,28 @@ def rate_column(node: Node) -> str:
     return "gpu_rate" if Gpu.objects.filter(node=node, present=True).exists() else "cpu_node_rate"
 
 
-def _publish(actor: Actor, node: Node, prices: Prices) -> None:
+@dataclass(frozen=True)
+class _Known:
+    """What decides about the prices of some machines, read for all of them at once."""
+
+    with_cards: frozenset[uuid.UUID]
+    steered: frozenset[uuid.UUID]
+
+
+def _known_of(ids: Iterable[uuid.UUID]) -> _Known:
+    """Return which of these locked machines have cards, and which smart pricing sets the price of."""
+    asked = list(ids)
+    cards = Gpu.objects.filter(node_id__in=asked, present=True).values_list("node_id", flat=True)
+    smart = SmartPrice.objects.filter(node_id__in=asked, on=True).values_list("node_id", flat=True)
+    return _Known(frozenset(cards), frozenset(smart))
+
+
+def _publish(actor: Actor, node: Node, prices: Prices, known: _Known) -> None:
     """Let a locked node ask these prices from now on; raises Conflict `smart_pricing_on`."""
     rates = prices.rates()
-    steered = rate_column(node)
-    changed = rates.get(steered, getattr(node, steered)) != getattr(node, steered)
-    if changed and SmartPrice.objects.filter(node=node, on=True).exists():
+    column = "gpu_rate" if node.pk in known.with_cards else "cpu_node_rate"
+    changed = rates.get(column, getattr(node, column)) != getattr(node, column)
+    if changed and node.pk in known.steered:
         raise Conflict(
             "smart_pricing_on",
             "Smart pricing sets what an hour of this machine costs. Change its bounds, or switch it off first.",
@@ -155,7 +173,7 @@ def _publish(actor: Actor, node: Node, prices: Prices) -> None:
     for name, rate in rates.items():
         setattr(node, name, rate)
     node.save(update_fields=list(rates))
-    refresh_offer(node)
+    _offer_at(node, getattr(node, column))
     audit.record(
         actor=actor,
         verb="node.prices_set",
@@ -168,3 +186,14 @@ def _publish(actor: Actor, node: Node, prices: Prices) -> None:
             "storage_gb_rate": node.storage_gb_rate,
         },
     )
+
+
+def _offer_at(node: Node, compute_rate: int) -> None:
+    """Let the offer of a locked node say its prices: what can be rented of it stays, so nothing else is looked at."""
+    Offer.objects.filter(node=node).update(
+        compute_rate=compute_rate,
+        storage_gb_rate=node.storage_gb_rate,
+        minimum_rate=node.minimum_rate,
+        updated_at=clock.now(),
+    )
+    outbox.publish(NodeChanged(node_id=str(node.pk)))
