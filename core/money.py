@@ -58,12 +58,6 @@ def human_string(nano: int) -> str:
     return f"{whole}.{fraction.rstrip('0').ljust(2, '0')}"
 
 
-def priced(nano: int, currency: str) -> str:
-    """Return an amount with its currency as a sentence says it: `$5.00`, `5.00 CREDIT`. Rounds as `human_string`."""
-    amount = human_string(nano)
-    return f"${amount}" if currency == "USD" else f"{amount} {currency}"
-
-
 def split_fee(rate: int, fee_bps: int) -> tuple[int, int]:
     """Split a gross rate (nano/s) into (host's rate, platform fee rate); the fee is rounded down.
 

@@ -6,7 +6,9 @@ from typing import Any
 
 from django import forms
 from django.db.models import QuerySet
+from django.utils.text import format_lazy
 
+from core.currency import lazy_sign
 from nodes.models import Offer
 from nodes.search.board import Answer
 from nodes.search.query import USUAL
@@ -47,7 +49,7 @@ CHOICES: dict[str, tuple[str, list[tuple[str, str]]]] = {
 NUMBERS = {
     "hours": "For, hours",
     "disk_gb": "With disk, GB",
-    "price_hourly_max": "At most, $ an hour",
+    "price_hourly_max": format_lazy("At most, {} an hour", lazy_sign()),
 }
 FACETS = {
     "gpu_model": "Model",

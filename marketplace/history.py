@@ -60,7 +60,7 @@ def model_face(
 def chart(points: Sequence[PricePoint], days: int) -> dict[str, Any] | None:
     """Return the line of the median and the strip from p10 to p90 as SVG points; None without a point.
 
-    A step of which nothing is known interrupts both. The foot of the drawing is $0, so that heights compare.
+    A step of which nothing is known interrupts both. The foot of the drawing is zero, so that heights compare.
     """
     if not points:
         return None

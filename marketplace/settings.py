@@ -227,6 +227,7 @@ TEMPLATES = [
             "builtins": [
                 "django_cotton.templatetags.cotton",
                 "template_partials.templatetags.partials",
+                "core.templatetags.amounts",
             ],
             "context_processors": [
                 "django.template.context_processors.request",

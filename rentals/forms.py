@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from django import forms
+from django.utils.text import format_lazy
+
+from core.currency import lazy_sign
 
 
 class LimitsForm(forms.Form):
@@ -17,7 +20,7 @@ class LimitsForm(forms.Form):
         help_text="A price that is locked longer because of a far end date is then locked for the usual term.",
     )
     spend_cap = forms.DecimalField(
-        label="Or when it has cost, $",
+        label=format_lazy("Or when it has cost, {}", lazy_sign()),
         min_value=0,
         max_value=1_000_000,
         decimal_places=9,
@@ -114,8 +117,12 @@ class RaiseForm(forms.Form):
     """A higher price that a host asks a renter for; it needs consent."""
 
     compute_hourly = forms.DecimalField(
-        label="$ an hour for each GPU, or for the machine without one", min_value=0, max_value=1000
+        label=format_lazy("{} an hour for each GPU, or for the machine without one", lazy_sign()),
+        min_value=0,
+        max_value=1000,
     )
     storage_gb_monthly = forms.DecimalField(
-        label="$ a month for each GB of disk", min_value=0, max_value=1000
+        label=format_lazy("{} a month for each GB of disk", lazy_sign()),
+        min_value=0,
+        max_value=1000,
     )

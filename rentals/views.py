@@ -215,7 +215,7 @@ def rental_limits(request: HttpRequest, rental_id: uuid.UUID) -> HttpResponse:
     actor = actor_of_request(request)
     form = LimitsForm(request.POST)
     if not form.is_valid():
-        raise Invalid("limits_unreadable", "Hours, dollars and minutes are numbers, or empty.")
+        raise Invalid("limits_unreadable", "Hours, amounts and minutes are numbers, or empty.")
     asked = form.cleaned_data
     hours, cap = asked["hours"], asked["spend_cap"]
     ends_at = None if asked["no_end"] else _mine(actor, rental_id).ends_at

@@ -122,7 +122,7 @@ def check(
         else:
             rows = [[each["result"], each["code"], each["sentence"]] for each in seen["checks"]]
             showing.show_table([("", "left"), ("check", "left"), ("", "left")], rows)
-            price = f"${quote['price']['hourly']} an hour, until {quote['expires_at']}"
+            price = f"{showing.an_hour(quote['price'])}, until {quote['expires_at']}"
             showing.show_pairs([("", seen["prediction"]["sentence"]), ("price", price)])
         if seen["verdict"] == "fail":
             raise typer.Exit(REFUSED)
@@ -149,7 +149,7 @@ def rent(
     """Rent a machine at the price that is shown, and wait until it answers by SSH."""
     with connected(context) as client:
         quote = client.quote(offer, client.template_id(template), **_size(gpus, disk_gb))
-        aside.print(f"${quote['price']['hourly']} an hour, by the second, until you end it.")
+        aside.print(f"{showing.an_hour(quote['price'])}, by the second, until you end it.")
         agreed = _agreed_secrets(quote, trust_with or [], yes)
         if not yes:
             typer.confirm("Rent it?", abort=True, err=True)

@@ -51,11 +51,16 @@ def show_pairs(pairs: Iterable[tuple[str, object]]) -> None:
     console.print(table)
 
 
+def an_hour(price: Json) -> str:
+    """Return a price as a sentence says it."""
+    return f"{price['hourly']} {price['currency']} an hour"
+
+
 def offers(found: Json) -> None:
     """Print a page of the search; on a narrow terminal only what decides, so that ids stay whole."""
     columns: list[Column] = [
-        ("offer", "left"), ("hardware", "left"), ("$/h", "right"), ("VRAM", "right"), ("ready s", "right"),
-        ("$ total", "right"), ("cores", "right"), ("RAM MiB", "right"), ("disk GB", "right"),
+        ("offer", "left"), ("hardware", "left"), ("an hour", "right"), ("VRAM", "right"), ("ready s", "right"),
+        ("in all", "right"), ("cores", "right"), ("RAM MiB", "right"), ("disk GB", "right"),
         ("reliable %", "right"), ("place", "left"),
     ]  # fmt: skip
     shown = len(columns) if console.width >= WIDE else NARROW_COLUMNS
@@ -90,7 +95,7 @@ def rentals(rows: Sequence[Json]) -> None:
     """Print a list of rentals."""
     columns: list[Column] = [
         ("rental", "left"), ("state", "left"), ("machine", "left"), ("template", "left"),
-        ("$/h", "right"), ("so far $", "right"),
+        ("an hour", "right"), ("so far", "right"), ("", "left"),
     ]  # fmt: skip
     show_table(columns, [_rental_row(row) for row in rows])
 
@@ -103,6 +108,7 @@ def _rental_row(row: Json) -> list[object]:
         row["template"],
         row["price"]["hourly"],
         row["cost_so_far"],
+        row["price"]["currency"],
     ]
 
 
@@ -115,8 +121,8 @@ def rental(row: Json) -> None:
             ("", row["sentence"]),
             ("log in", row["ssh"]["command"]),
             ("machine", row["node_name"]),
-            ("an hour", f"${row['price']['hourly']}"),
-            ("so far", f"${row['cost_so_far']}"),
+            ("costs", an_hour(row["price"])),
+            ("so far", f"{row['cost_so_far']} {row['price']['currency']}"),
             *((f"can {action['name']}", action["consequence"]) for action in row["actions"]),
         ]
     )
@@ -126,7 +132,7 @@ def bill(told: Json) -> None:
     """Print every line of a bill; the amounts add up to the total."""
     columns: list[Column] = [
         ("what", "left"), ("from", "left"), ("to", "left"), ("seconds", "right"),
-        ("$/h", "right"), ("$", "right"),
+        ("an hour", "right"), ("amount", "right"),
     ]  # fmt: skip
     names = ("kind", "from", "to", "seconds", "hourly", "amount")
     show_table(columns, [[line[name] for name in names] for line in told["lines"]])

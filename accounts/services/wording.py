@@ -7,12 +7,11 @@ from string import Formatter
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from django.conf import settings
 from django.urls import reverse
 
 from accounts.models import Notice
 from accounts.notices import CATALOGUE, MONEY
-from core import clock, money
+from core import clock, currency
 
 
 @dataclass(frozen=True)
@@ -31,9 +30,7 @@ def word(notice: Notice, *, zone: str = "") -> Worded:
     if entry is None:
         # Written by another version: it happened, and nobody knows the words any more.
         return Worded(notice.code, "", reverse("notices"), "information")
-    # Until notices named their currency there was none but the deployment's in them.
-    currency = str(notice.params.get("currency") or settings.CURRENCY)
-    say = _Sentence(zone_of(zone), currency)
+    say = _Sentence(zone_of(zone), notice.params.get("currency"))
     args = [notice.subject_id] if entry.subject else []
     return Worded(
         title=say.vformat(entry.title, (), notice.params),
@@ -54,9 +51,9 @@ def zone_of(name: str) -> ZoneInfo:
 class _Sentence(Formatter):
     """Fills the fields of a sentence; what a field holds is never read as a format itself."""
 
-    def __init__(self, zone: ZoneInfo, currency: str) -> None:
+    def __init__(self, zone: ZoneInfo, code: str | None) -> None:
         self._zone = zone
-        self._currency = currency
+        self._code = code
 
     def get_value(self, key: int | str, args: Any, kwargs: Any) -> Any:
         return kwargs.get(key)
@@ -65,7 +62,9 @@ class _Sentence(Formatter):
         if value is None:
             return "–"
         if format_spec == MONEY:
-            return money.priced(int(value), self._currency)
+            # `notify` has refused amounts without a currency.
+            assert self._code is not None
+            return currency.priced(int(value), self._code)
         if format_spec == "when":
             return self._when(int(value))
         if format_spec == "span":

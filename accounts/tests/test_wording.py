@@ -33,6 +33,3 @@ def test_a_notice_about_money_names_its_currency_or_is_refused() -> None:
         "5.00 CREDIT for your wallet",
         "5.00 EUR for your wallet",
     ]
-    # Those of before it was named are about the deployment's own.
-    Notice.objects.update(params=params)
-    assert {services.word(notice).title for notice in Notice.objects.all()} == {titles[0]}

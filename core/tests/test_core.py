@@ -11,7 +11,7 @@ from django.db import transaction
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core import idempotency, money, outbox, secrets
+from core import currency, idempotency, money, outbox, secrets
 from core.errors import Conflict, Invalid
 from core.events import Event
 from core.ids import new_id
@@ -144,5 +144,5 @@ def test_a_sealed_secret_does_not_show_and_comes_back() -> None:
 )
 def test_people_read_three_digits_of_an_amount(nano: int, said: str) -> None:
     assert money.human_string(nano) == said
-    assert money.priced(nano, "USD") == f"${said}"
-    assert money.priced(nano, "CREDIT") == f"{said} CREDIT"
+    assert currency.priced(nano, "USD") == f"${said}"
+    assert currency.priced(nano, "CREDIT") == f"{said} CREDIT"

@@ -10,7 +10,7 @@ from django.db import transaction
 from accounts.actors import Actor
 from audit import services as audit
 from billing import services as billing
-from core import clock, idempotency, money
+from core import clock, currency, idempotency, money
 from core.errors import Conflict, Invalid
 from core.ids import new_id
 from rentals.machine import State
@@ -60,10 +60,10 @@ def set_limits(
     require_end(ends_at)
     spent = billing.bill_of(subject_id=rental.pk).total
     if spend_cap is not None and not spent < spend_cap <= MAX_CAP:
-        so_far = money.human_string(spent)
+        so_far = currency.priced(spent)
         raise Invalid(
             "spend_cap_range",
-            f"A cap lies above what it has cost so far (${so_far}) and below one million.",
+            f"A cap lies above what it has cost so far ({so_far}) and below one million.",
         )
     if idle_minutes is not None and not MIN_IDLE <= idle_minutes <= MAX_IDLE:
         raise Invalid("idle_range", f"Name {MIN_IDLE} to {MAX_IDLE} minutes of idleness, or none.")

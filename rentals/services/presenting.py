@@ -8,8 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from django.conf import settings
+
 from billing import services as billing
-from core import clock, money
+from core import clock, currency, money
 from nodes.machine import NodeStatus, Wish
 from nodes.models import Workload
 from rentals.machine import Action, PriceState, State, actions
@@ -118,12 +120,13 @@ def describe(rental: Rental, facts: Facts | None = None) -> Description:
 
 
 def price_out(compute_rate: int, storage_rate: int) -> dict[str, str]:
-    """Return rates as prices per hour in decimal strings."""
+    """Return rates as prices per hour in decimal strings, and their currency."""
     hour = money.SECONDS_PER_HOUR
     return {
         "hourly": money.decimal_string((compute_rate + storage_rate) * hour),
         "compute_hourly": money.decimal_string(compute_rate * hour),
         "storage_hourly": money.decimal_string(storage_rate * hour),
+        "currency": settings.CURRENCY,
     }
 
 
@@ -131,7 +134,7 @@ def price_sentence(rental: Rental, change: PriceChange) -> str:
     """Return what another price means for the renter, and what silence does."""
     old = _an_hour(change.old_compute_rate + change.old_storage_rate)
     new = _an_hour(change.compute_rate + change.storage_rate)
-    day = money.human_string(rental.storage_rate * money.SECONDS_PER_DAY)
+    day = currency.priced(rental.storage_rate * money.SECONDS_PER_DAY)
     at, state = _when(change.starts_at), PriceState(change.state)
     over = change.starts_at <= clock.now()
     if state is PriceState.APPLIED:
@@ -153,12 +156,12 @@ def price_sentence(rental: Rental, change: PriceChange) -> str:
     said = "You refused that: it" if state is PriceState.REFUSED else "Without your answer it"
     return (
         f"From {at} on it costs {new} an hour instead of {old}, if you accept that. "
-        f"{said} stops then and its disk is kept for ${day} a day."
+        f"{said} stops then and its disk is kept for {day} a day."
     )
 
 
 def _an_hour(rate: int) -> str:
-    return f"${money.human_string(rate * money.SECONDS_PER_HOUR)}"
+    return currency.priced(rate * money.SECONDS_PER_HOUR)
 
 
 def size_of(rental: Rental) -> str:
@@ -190,17 +193,15 @@ def _running(rental: Rental, facts: Facts) -> Description:
         )
     hourly = (rental.compute_rate + rental.storage_rate) * money.SECONDS_PER_HOUR
     parts = [
-        f"Usable since {_when(rental.running_since)}. ${money.human_string(hourly)} an hour",
-        f"${money.human_string(facts.spent)} so far"
-        if facts.spent >= CENT
-        else "under a cent so far",
+        f"Usable since {_when(rental.running_since)}. {currency.priced(hourly)} an hour",
+        f"{currency.priced(facts.spent)} so far" if facts.spent >= CENT else "under a cent so far",
     ]
     if facts.runs_out is not None:
         parts.append(f"{_span(facts.runs_out - clock.epoch())} left on your balance")
     warning = ""
     if rental.cap_warned_at is not None and rental.spend_cap is not None:
-        cap = money.human_string(rental.spend_cap)
-        warning = f" It stops at your cap of ${cap}, which is near."
+        cap = currency.priced(rental.spend_cap)
+        warning = f" It stops at your cap of {cap}, which is near."
     if rental.silent_probes >= MISSES_UNTIL_UNREACHABLE:
         since = _when(rental.silent_since)
         warning += f" No SSH server answers in it since {since}: it stops soon, billed until then."
@@ -226,8 +227,8 @@ def _stopped(rental: Rental, facts: Facts) -> Description:
             "the disk costs nothing meanwhile.",
             "waiting",
         )
-    day = money.human_string(rental.storage_rate * money.SECONDS_PER_DAY)
-    price = f"{why}{rental.disk_gb} GB for ${day} a day."
+    day = currency.priced(rental.storage_rate * money.SECONDS_PER_DAY)
+    price = f"{why}{rental.disk_gb} GB for {day} a day."
     if rental.storage_hold_id is None and facts.runs_out is not None:
         until = _when(clock.from_epoch(facts.runs_out))
         return Description(
@@ -262,8 +263,8 @@ def _ended(rental: Rental, facts: Facts) -> Description:
         label = "Ended: balance used up"
     if code == "ended_by_staff":
         label = "Ended by staff"
-    final = money.human_string(facts.spent)
-    sentence = f"{end.get('message', '')} Ended {_when(rental.ended_at)}. Final bill ${final}."
+    final = currency.priced(facts.spent)
+    sentence = f"{end.get('message', '')} Ended {_when(rental.ended_at)}. Final bill {final}."
     return Description(label, sentence.strip(), "neutral" if label == "Ended" else "failed")
 
 
@@ -283,14 +284,14 @@ def _span(seconds: int) -> str:
 def rental_actions(rental: Rental, facts: Facts | None = None) -> list[ActionOut]:
     """Return what the renter can do now, with the consequence of each."""
     facts = facts or facts_of([rental])[rental.pk]
-    day = money.human_string(rental.storage_rate * money.SECONDS_PER_DAY)
-    hour = money.human_string(rental.compute_rate * money.SECONDS_PER_HOUR)
+    day = currency.priced(rental.storage_rate * money.SECONDS_PER_DAY)
+    hour = currency.priced(rental.compute_rate * money.SECONDS_PER_HOUR)
     never_ran = rental.running_since is None
     known = {
         Action.RESTART: ActionOut(
             "restart",
             "Restart",
-            f"Same container, data kept; billed through at ${hour} an hour if it answers again.",
+            f"Same container, data kept; billed through at {hour} an hour if it answers again.",
             destroys=False,
         ),
         Action.RECREATE: ActionOut(
@@ -302,10 +303,10 @@ def rental_actions(rental: Rental, facts: Facts | None = None) -> list[ActionOut
         Action.STOP: ActionOut(
             "stop",
             "Stop",
-            f"Keeps your {rental.disk_gb} GB for ${day} a day; the machine may be taken.",
+            f"Keeps your {rental.disk_gb} GB for {day} a day; the machine may be taken.",
             destroys=False,
         ),
-        Action.START: ActionOut("start", "Start", f"${hour} an hour from then on.", destroys=False),
+        Action.START: ActionOut("start", "Start", f"{hour} an hour from then on.", destroys=False),
         Action.END: ActionOut(
             "end",
             "Cancel" if never_ran else "End",

@@ -8,7 +8,7 @@ from django.db import transaction
 
 from accounts.actors import Actor
 from billing import services as billing
-from core import clock, money
+from core import clock, currency, money
 from core.errors import Conflict, Forbidden, Invalid, NotFound
 from nodes import services as nodes
 from nodes.machine import NodeStatus, Wish
@@ -228,11 +228,11 @@ def _require_price(rental: Rental) -> None:
     change = unanswered(rental)
     if change is None or rental.price_until > clock.now():
         return
-    new = money.human_string((change.compute_rate + change.storage_rate) * money.SECONDS_PER_HOUR)
+    new = currency.priced((change.compute_rate + change.storage_rate) * money.SECONDS_PER_HOUR)
     until = f"{rental.price_until:%Y-%m-%d %H:%M} UTC"
     raise Conflict(
         "price_not_accepted",
-        f"Its price was locked until {until} and is ${new} an hour now. "
+        f"Its price was locked until {until} and is {new} an hour now. "
         "Accept that price, then start it, or end it. Nothing was changed.",
         change_id=str(change.pk),
     )

@@ -9,7 +9,7 @@ from typing import Any
 
 from audit import services as audit
 from audit.models import AuditEvent
-from core import money
+from core import currency, money
 from nodes.machine import WorkloadState
 from rentals.models import Rental
 
@@ -90,7 +90,7 @@ def step_of(event: AuditEvent) -> Step | None:
 
 
 def _near(data: Mapping[str, Any]) -> str:
-    return f"${money.human_string(data['spent'])} of ${money.human_string(data['cap'])}"
+    return f"{currency.priced(data['spent'])} of {currency.priced(data['cap'])}"
 
 
 def _saved(data: Mapping[str, Any]) -> str:
@@ -107,15 +107,15 @@ def _ready(data: Mapping[str, Any]) -> str:
 
 
 def _prices(data: Mapping[str, Any]) -> str:
-    new, old = (money.human_string(sum(data[key]) * money.SECONDS_PER_HOUR) for key in _BOTH)
-    return f"${new} an hour instead of ${old}"
+    new, old = (currency.priced(sum(data[key]) * money.SECONDS_PER_HOUR) for key in _BOTH)
+    return f"{new} an hour instead of {old}"
 
 
 _BOTH = ("to", "from")
 
 
 def _credited(data: Mapping[str, Any]) -> str:
-    return f"${money.human_string(data['amount'])}, {data['evidence']['fault']}"
+    return f"{currency.priced(data['amount'])}, {data['evidence']['fault']}"
 
 
 _MORE: dict[str, Callable[[Mapping[str, Any]], str]] = {

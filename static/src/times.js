@@ -27,7 +27,7 @@ function meter(element) {
   }
   const passed = Math.floor((performance.now() - known.at) / 1000);
   const amount = Number(known.cost) + (Number(element.dataset.rate) * passed) / 1e9;
-  element.textContent = `$${amount.toFixed(6)}`;
+  element.textContent = element.dataset.written.replace("#", amount.toFixed(6));
 }
 
 function tell() {

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from django.db import transaction
 
 from accounts.actors import Actor
-from core import clock, money
+from core import clock, currency, money
 from core.errors import Conflict, Invalid, NotFound
 from nodes import services as nodes
 from nodes.models import Node, Offer
@@ -155,7 +155,7 @@ def _checks(plan: Plan, offer: Offer, asked: Asked, missing: int | None) -> list
     named = bool(asked.found and asked.found.logged_in)
     return [
         checks.of_offer(offer.listed, offer.gpu_free, plan.gpus),
-        checks.of_price(plan.quoted, rate, money.human_string(rate * money.SECONDS_PER_HOUR)),
+        checks.of_price(plan.quoted, rate, currency.priced(rate * money.SECONDS_PER_HOUR)),
         checks.of_disk(plan.disk_gb, offer.disk_gb),
         checks.of_ports(plan.ports, nodes.free_ports(up_to=len(plan.ports))),
         checks.of_manifest(asked, plan.image),

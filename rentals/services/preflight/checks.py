@@ -65,8 +65,8 @@ def of_price(quoted: int | None, current: int, hourly: str) -> Check:
     """Whether the price is still the one that was quoted (nano-units a second)."""
     if quoted is not None and quoted != current:
         why = "Its price has changed. Your quote holds until it expires; ask again for the new one."
-        return Check("price", WARN, f"${hourly}/h", "as quoted", why)
-    return Check("price", OK, f"${hourly}/h", "as quoted", "The price is the one you saw.")
+        return Check("price", WARN, f"{hourly}/h", "as quoted", why)
+    return Check("price", OK, f"{hourly}/h", "as quoted", "The price is the one you saw.")
 
 
 def of_disk(disk_gb: int, free_gb: int) -> Check:
