@@ -1,7 +1,8 @@
 """Make each rental follow what its workload really does. By hint and by clock; one step at a time.
 
 `advance` takes an id, re-reads the world, does what the facts call for and may be killed after any
-line: every step is one guarded transaction, and the next run finds the next step.
+line: every step is one guarded transaction, and the next run finds the next step. What it read may be over
+when its step gets the locks: steps that cannot be taken back are told what was `seen`, and look again.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from nodes.services import has_restarted, note_settled, unsettled_outages
 from rentals import credits, probing, reasons, services
 from rentals.machine import COMING_UP, DISK_KEPT, LIVE, State
 from rentals.models import Rental, RentalQuerySet
-from rentals.services.life import deadline_of
+from rentals.services.life import deadline_of, seen_of
 from rentals.services.presenting import ssh_port
 
 log = logging.getLogger(__name__)
@@ -77,6 +78,7 @@ def _come_up(rental: Rental, workload: Workload, patience: float) -> None:
             rental_id=rental.pk,
             code="tunnel_refused",
             message="Your public address could not be opened on our side. Rent again for another one.",
+            seen=seen_of(rental, workload),
         )
     elif _overdue(rental):
         _give_up(rental, workload)
@@ -86,9 +88,15 @@ def _come_up(rental: Rental, workload: Workload, patience: float) -> None:
         services.mark_starting(actor=system, rental_id=rental.pk)
     elif seen == WorkloadState.RUNNING and has_restarted(workload):
         services.mark_starting(actor=system, rental_id=rental.pk)
+        rental.refresh_from_db(fields=["state", "phase_since"])
         host, port = rental.ssh_host, ssh_port(rental)
         if probing.wait_for_ssh(host, port, patience=patience):
-            services.mark_running(actor=system, rental_id=rental.pk, at=clock.epoch())
+            services.mark_running(
+                actor=system,
+                rental_id=rental.pk,
+                at=clock.epoch(),
+                seen=seen_of(rental, workload),
+            )
 
 
 def _give_up(rental: Rental, workload: Workload) -> None:
@@ -98,7 +106,13 @@ def _give_up(rental: Rental, workload: Workload) -> None:
         sign = probing.look(rental.ssh_host, ssh_port(rental), timeout=SSH_GLANCE_SECONDS)
         if sign is probing.Sign.SILENT:
             code, message = "ssh_silent", "The container runs and no SSH server answers in it."
-    services.fail_rental(actor=Actor.system(), rental_id=rental.pk, code=code, message=message)
+    services.fail_rental(
+        actor=Actor.system(),
+        rental_id=rental.pk,
+        code=code,
+        message=message,
+        seen=seen_of(rental, workload),
+    )
 
 
 def _is_shut_out(rental: Rental, workload: Workload) -> bool:
@@ -122,6 +136,7 @@ def _fail(rental: Rental, workload: Workload) -> None:
         code=str(workload.observed.get("code") or reasons.UNKNOWN),
         message=str(workload.observed.get("message") or "The container could not be started."),
         at=clock.to_epoch(workload.state_since) if workload.state_since else None,
+        seen=seen_of(rental, workload),
     )
 
 
@@ -132,6 +147,7 @@ def _fail_removed(rental: Rental, workload: Workload) -> None:
         code="host_removed",
         message=f"{rental.node.name} removed the container.",
         at=clock.to_epoch(workload.state_since) if workload.state_since else None,
+        seen=seen_of(rental, workload),
     )
 
 
@@ -158,10 +174,16 @@ def _note_idle(rental: Rental, workload: Workload) -> None:
 
 def _go_down(rental: Rental, workload: Workload) -> None:
     if workload.wish == Wish.STOPPED and workload.observed_state == WorkloadState.STOPPED:
-        services.mark_stopped(actor=Actor.system(), rental_id=rental.pk)
+        services.mark_stopped(
+            actor=Actor.system(), rental_id=rental.pk, seen=seen_of(rental, workload)
+        )
     elif workload.wish == Wish.STOPPED and workload.observed_state == WorkloadState.ABSENT:
-        seen = clock.to_epoch(workload.state_since or clock.now())
-        services.lose_disk(actor=Actor.system(), rental_id=rental.pk, at=seen)
+        services.lose_disk(
+            actor=Actor.system(),
+            rental_id=rental.pk,
+            at=clock.to_epoch(workload.state_since or clock.now()),
+            seen=seen_of(rental, workload),
+        )
     elif workload.wish == Wish.ABSENT and (
         workload.observed_state == WorkloadState.ABSENT
         or rental.node.status == NodeStatus.OFFLINE.value

@@ -145,6 +145,11 @@ def renew_workload(*, actor: Actor, workload_id: uuid.UUID) -> Workload:
     return workload
 
 
+def lock_workload(*, workload_id: uuid.UUID) -> Workload:
+    """Return a workload that nobody changes, its agent neither, until the transaction ends. Locks node, workload."""
+    return _locked(workload_id)[1]
+
+
 def _locked(workload_id: uuid.UUID) -> tuple[Node, Workload]:
     node = Node.objects.lock().get(workloads=workload_id)
     return node, Workload.objects.lock().get(pk=workload_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
+from dataclasses import dataclass
 
 from django.conf import settings
 from django.db import transaction
@@ -20,6 +21,35 @@ from rentals.services.brake import note_failed_start, note_slow_start, note_stop
 from rentals.services.crediting import credit_fault
 from rentals.services.meters import close_compute, close_storage, open_meters
 from rentals.services.moving import announce, is_ending, lock_rental, move
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a decision about a rental was made on, read without a lock: its phase, what was wished, what was seen."""
+
+    phase: tuple[str, dt.datetime]
+    wished: tuple[str, int, int]
+    observed: tuple[str, dt.datetime | None, str]
+
+
+def seen_of(rental: Rental, workload: Workload) -> Seen:
+    """Return what a reconciler has before its eyes; traffic and the progress of a download are no part of it."""
+    restarts = int(workload.spec.get("restarts", 0))
+    return Seen(
+        (rental.state, rental.phase_since),
+        (workload.wish, workload.generation, restarts),
+        (workload.observed_state, workload.state_since, str(workload.observed.get("code") or "")),
+    )
+
+
+def _still(rental: Rental, seen: Seen | None) -> bool:
+    """Whether what was decided on is still so, now that the rental is locked; its workload stays so from here on.
+
+    None: whoever decided holds the lock. Otherwise what has changed meanwhile is looked at again by the next step.
+    """
+    if seen is None:
+        return True
+    return seen == seen_of(rental, nodes.lock_workload(workload_id=rental.workload_id))
 
 
 def reason(code: str, message: str) -> dict[str, str]:
@@ -87,14 +117,17 @@ def fail_rental(
     code: str,
     message: str,
     at: int | None = None,
+    seen: Seen | None = None,
 ) -> None:
-    """Take down a rental that cannot go on, billed up to `at` (epoch seconds; now).
+    """Take down a rental that cannot go on, billed up to `at` (epoch seconds; now), if it is still as it was `seen`.
 
     One that has never run ends and costs nothing. One that has run keeps its disk, if there still is
     one: what somebody made there is not ours to delete.
     """
     rental = lock_rental(rental_id)
     if State(rental.state) in {State.STOPPING, State.STOPPED, State.ENDED}:
+        return
+    if not _still(rental, seen):
         return
     if State(rental.state) in COMING_UP:
         note_failed_start(rental, code)
@@ -106,10 +139,10 @@ def fail_rental(
 
 
 @transaction.atomic
-def lose_disk(*, actor: Actor, rental_id: uuid.UUID, at: int) -> None:
-    """End a rental that stands still and whose container is gone since `at` (epoch seconds)."""
+def lose_disk(*, actor: Actor, rental_id: uuid.UUID, at: int, seen: Seen | None = None) -> None:
+    """End a rental that stands still, as it was `seen`, and whose container is gone since `at` (epoch seconds)."""
     rental = lock_rental(rental_id)
-    if State(rental.state) in DISK_KEPT and not is_ending(rental):
+    if State(rental.state) in DISK_KEPT and not is_ending(rental) and _still(rental, seen):
         gone = reason("host_removed", f"{rental.node.name} removed the container.")
         # Its renter had the disk deleted, and no other was made: that is why it ends.
         never_made = rental.end if rental.fresh else None
@@ -135,8 +168,8 @@ def mark_starting(*, actor: Actor, rental_id: uuid.UUID) -> None:
 
 
 @transaction.atomic
-def mark_running(*, actor: Actor, rental_id: uuid.UUID, at: int) -> None:
-    """SSH answered through the public address at `at` (epoch seconds): billing starts, once.
+def mark_running(*, actor: Actor, rental_id: uuid.UUID, at: int, seen: Seen | None = None) -> None:
+    """SSH answered through the public address at `at` (epoch seconds): billing starts, once, if it is as it was `seen`.
 
     The first time it starts now, and the brake remembers for how long its container ran before. One that has
     been usable before is billed from where a stop that was turned round or a restart had ended the bill, else
@@ -144,7 +177,7 @@ def mark_running(*, actor: Actor, rental_id: uuid.UUID, at: int) -> None:
     renter's own affair (ADR 15).
     """
     rental = lock_rental(rental_id)
-    if State(rental.state) is not State.STARTING:
+    if State(rental.state) is not State.STARTING or not _still(rental, seen):
         return
     instant = clock.from_epoch(at)
     up = min(at, _up_since(rental))
@@ -177,9 +210,11 @@ def _up_since(rental: Rental) -> int:
 
 
 @transaction.atomic
-def mark_stopped(*, actor: Actor, rental_id: uuid.UUID) -> None:
-    """The agent says the container is stopped and its disk is kept."""
+def mark_stopped(*, actor: Actor, rental_id: uuid.UUID, seen: Seen | None = None) -> None:
+    """The agent says the container is stopped and its disk is kept, if it is still as it was `seen`."""
     rental = lock_rental(rental_id)
+    if not _still(rental, seen):
+        return
     workload = Workload.objects.get(pk=rental.workload_id)
     if State(rental.state) is State.STOPPING and workload.wish == Wish.STOPPED:
         note_stop(rental)
