@@ -23,24 +23,29 @@ class Page(Generic[Row]):
 
 
 def page_of(
-    rows: QuerySet[Row], *, before: str | None, limit: int, among: QuerySet[Row] | None = None
+    rows: QuerySet[Row],
+    *,
+    before: str | None,
+    limit: int,
+    among: QuerySet[Row] | None = None,
+    by: str = "created_at",
 ) -> Page[Row]:
-    """Return up to `limit` rows by `created_at`, the newest first, older than the row whose id is `before`.
+    """Return up to `limit` rows by the instant in `by`, the newest first, older than the row whose id is `before`.
 
     What is added meanwhile moves no row to another page. That row is looked for `among` others, where it may have left
     these meanwhile. Raises Invalid `cursor_invalid` when it is not there.
     """
     older = rows
     if before is not None:
-        older = rows.filter(_behind(*_place(rows if among is None else among, before)))
-    found = list(older.order_by("-created_at", "-pk")[: limit + 1])
+        older = rows.filter(_behind(by, *_place(rows if among is None else among, by, before)))
+    found = list(older.order_by(f"-{by}", "-pk")[: limit + 1])
     more = len(found) > limit
     return Page(found[:limit], str(found[limit - 1].pk) if more else None)
 
 
-def _place(rows: QuerySet[Row], before: str) -> tuple[dt.datetime, Any]:
+def _place(rows: QuerySet[Row], by: str, before: str) -> tuple[dt.datetime, Any]:
     try:
-        found = rows.filter(pk=uuid.UUID(before)).values_list("created_at", "pk").first()
+        found = rows.filter(pk=uuid.UUID(before)).values_list(by, "pk").first()
     except ValueError:
         found = None
     if found is None:
@@ -49,6 +54,6 @@ def _place(rows: QuerySet[Row], before: str) -> tuple[dt.datetime, Any]:
     return at, pk
 
 
-def _behind(at: dt.datetime, pk: Any) -> Q:
+def _behind(by: str, at: dt.datetime, pk: Any) -> Q:
     # The first part says nothing new; an index can be walked from there.
-    return Q(created_at__lte=at) & (Q(created_at__lt=at) | Q(pk__lt=pk))
+    return Q(**{f"{by}__lte": at}) & (Q(**{f"{by}__lt": at}) | Q(pk__lt=pk))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import uuid
+from collections import Counter
 from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.decorators import login_required
-from django.db.models import Count, Q
+from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST
@@ -20,7 +21,7 @@ from core.pages import page_of
 from nodes import services
 from nodes.forms import ManyPricesForm, NodeKeyForm, PricesForm, SmartPriceForm
 from nodes.machine import NodeStatus
-from nodes.models import Node, NodeKey, SmartPrice, Workload
+from nodes.models import Allocation, Node, NodeKey, SmartPrice, Workload
 from nodes.presenting import an_hour, hidden_out, offer_of, rank_out, smart_out, what_if
 
 # What the form of smart pricing proposes, in percent: some room is left for whoever comes next.
@@ -37,9 +38,10 @@ TONES = {
 
 
 def _machines(actor: Actor) -> list[dict[str, Any]]:
-    rented = Count("allocations", filter=Q(allocations__released_at=None))
-    machines = Node.objects.visible_to(actor).select_related("offer").annotate(rented=rented)
-    return [_row(node, node.rented) for node in machines.order_by("name")]
+    machines = Node.objects.visible_to(actor).select_related("offer").order_by("name")
+    open_ones = Allocation.objects.filter(node__in=machines, released_at=None)
+    rented = Counter(open_ones.values_list("node_id", flat=True))
+    return [_row(node, rented[node.pk]) for node in machines]
 
 
 def _row(node: Node, rented: int) -> dict[str, Any]:

@@ -20,8 +20,6 @@ from billing.papers.pdf import pdf_answer
 from billing.papers.presenting import (
     MONTH_COLUMNS,
     currency_from,
-    cursor_of,
-    instant_from,
     invoice_out,
     line_out,
     month_from,
@@ -93,13 +91,12 @@ class InvoiceListView(APIView):
     @extend_schema(
         operation_id="invoices_list",
         responses=OpenApiTypes.OBJECT,
-        parameters=[OpenApiParameter("before", int)],
+        parameters=[OpenApiParameter("before", uuid.UUID)],
     )
     def get(self, request: Request) -> Response:
-        before = instant_from(request.query_params.get("before"))
-        found = services.invoices_of(actor=actor_from(request), before=before, limit=PAGE)
-        rows = [invoice_out(each) for each in found]
-        return Response({"rows": rows, "next": cursor_of(found[-1]) if len(rows) == PAGE else None})
+        before = request.query_params.get("before")
+        page = services.invoices_of(actor=actor_from(request), before=before, limit=PAGE)
+        return Response({"rows": [invoice_out(each) for each in page.rows], "next": page.next})
 
 
 class InvoiceView(APIView):

@@ -9,9 +9,9 @@ from typing import Any
 
 from billing import services
 from billing.models import Invoice, Side, Transfer
-from billing.presenting import cursor_from, kind_words, signed, transfer_out
+from billing.presenting import kind_words, signed, transfer_out
 from billing.services import MonthOut
-from core import clock, money
+from core import money
 from core.errors import Invalid
 from core.tables import cents
 
@@ -109,22 +109,3 @@ def invoice_out(invoice: Invoice) -> dict[str, Any]:
         "sha256": invoice.sha256,
         **invoice.data,
     }
-
-
-def instant_from(given: str | None) -> dt.datetime | None:
-    """Return where a page of invoices starts, None for the first. Raises Invalid `cursor_invalid`."""
-    before = cursor_from(given)
-    # Microseconds since 1970; what lies beyond the years of a calendar is after everything.
-    return None if before is None else clock.from_epoch(min(before // 10**6, _FAR)) + _micro(before)
-
-
-def cursor_of(invoice: Invoice) -> str:
-    """Return the `before` of the page that begins after an invoice."""
-    return str(clock.to_epoch(invoice.issued_at) * 10**6 + invoice.issued_at.microsecond)
-
-
-_FAR = 200_000_000_000
-
-
-def _micro(before: int) -> dt.timedelta:
-    return dt.timedelta(microseconds=before % 10**6)

@@ -17,8 +17,6 @@ from billing.models import Side
 from billing.papers.pdf import pdf_answer
 from billing.papers.presenting import (
     currency_from,
-    cursor_of,
-    instant_from,
     invoice_out,
     line_out,
     month_from,
@@ -84,12 +82,10 @@ def invoices(request: HttpRequest) -> HttpResponse:
         services.set_details(actor=actor, **form.cleaned_data)
         messages.success(request, "Your next invoices are made out like this.")
         return redirect("invoices")
-    found = services.invoices_of(
-        actor=actor, before=instant_from(request.GET.get("before")), limit=PAGE + 1
-    )
+    page = services.invoices_of(actor=actor, before=request.GET.get("before"), limit=PAGE)
     context = {
-        "rows": [invoice_out(each) for each in found[:PAGE]],
-        "next": cursor_of(found[PAGE - 1]) if len(found) > PAGE else None,
+        "rows": [invoice_out(each) for each in page.rows],
+        "next": page.next,
         "form": form,
     }
     return render(request, "billing/invoices.html", context)

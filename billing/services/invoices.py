@@ -29,6 +29,7 @@ from billing.queries import Used, Window
 from billing.services.buyers import buyer_out, details_of, tax_for
 from core import clock, money, outbox
 from core.errors import NotFound
+from core.pages import Page, page_of
 from core.tables import cents
 
 CENT = money.NANO // 100
@@ -232,15 +233,14 @@ def _two_places(nano: int) -> str:
     return f"{Decimal(nano) / money.NANO:.2f}"
 
 
-def invoices_of(
-    *, actor: Actor, before: dt.datetime | None = None, limit: int = 50
-) -> list[Invoice]:
-    """Return the actor's invoices and credit notes, the latest first, issued before `before`."""
+def invoices_of(*, actor: Actor, before: str | None = None, limit: int = 50) -> Page[Invoice]:
+    """Return the actor's invoices and credit notes, the latest first, issued before the one whose id is `before`.
+
+    Raises Invalid `cursor_invalid`.
+    """
     actor.require("wallet:read")
     mine = Invoice.objects.filter(owner_id=actor.user_id)
-    if before is not None:
-        mine = mine.filter(issued_at__lt=before)
-    return list(mine.order_by("-issued_at", "-number")[:limit])
+    return page_of(mine, before=before, limit=limit, by="issued_at")
 
 
 def invoice_of(*, actor: Actor, invoice_id: uuid.UUID) -> Invoice:

@@ -346,13 +346,38 @@ def test_invoices_come_page_by_page(
         used(alice, bob, traveller, 3600)
         traveller.move_to(f"{month}T00:10:00Z")
         tasks.close_months()
-    first = api_of(alice).get(ROOT).json()["data"]
-    second = api_of(alice).get(ROOT, {"before": first["next"]}).json()["data"]
-    last = api_of(alice).get(ROOT, {"before": second["next"]}).json()["data"]
-    numbers = [row["number"] for told in (first, second, last) for row in told["rows"]]
-    assert (numbers, last["next"]) == (["INV-2026-000002", "INV-2026-000001"], None)
-    assert len(api_of(alice).get(ROOT, {"before": "9" * 18}).json()["data"]["rows"]) == 1
-    assert refusal(api_of(alice).get(ROOT, {"before": "-1"})) == (400, "cursor_invalid")
+    assert numbers_of(alice) == ["INV-2026-000002", "INV-2026-000001"]
+    for before in ("-1", "9" * 18, str(new_id())):
+        assert refusal(api_of(alice).get(ROOT, {"before": before})) == (400, "cursor_invalid")
+    other = api_of(cast.person("carol"))
+    theirs = Invoice.objects.values_list("pk", flat=True).first()
+    assert refusal(other.get(ROOT, {"before": str(theirs)})) == (400, "cursor_invalid")
+
+
+def numbers_of(actor: Actor) -> list[str]:
+    """Return the numbers of all that the API lists, page by page to its end."""
+    numbers, page = [], api_of(actor).get(ROOT).json()["data"]
+    while True:
+        numbers += [row["number"] for row in page["rows"]]
+        if page["next"] is None:
+            return numbers
+        page = api_of(actor).get(ROOT, {"before": page["next"]}).json()["data"]
+
+
+def test_invoices_of_the_same_instant_are_all_listed_wherever_a_page_ends(
+    traveller: time_machine.Traveller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alice, bob = cast.person("alice", usd=10), cast.person("bob")
+    for month in ("2026-11-15", "2026-12-15", "2027-01-01"):
+        used(alice, bob, traveller, 3600)
+        traveller.move_to(f"{month}T00:10:00Z")
+    tasks.close_months()
+    assert Invoice.objects.values("issued_at").distinct().count() == 1
+    everything = {f"INV-2027-{seq:06d}" for seq in (1, 2, 3)}
+    for size in (1, 2, 3):
+        monkeypatch.setattr("billing.papers.api.PAGE", size)
+        listed = numbers_of(alice)
+        assert (set(listed), len(listed)) == (everything, 3)
 
 
 @pytest.mark.parametrize(
