@@ -87,6 +87,8 @@ class Environment(BaseSettings):
 
     # Registries that templates may name and pre-flight may ask though not on the open internet, or in plain HTTP.
     trusted_registries: Annotated[list[str], NoDecode] = []
+    # What one person may store in templates, all their versions and archived ones together.
+    template_mib: int = Field(64, ge=1, le=100_000)
     # Mail: printed, written into a folder, or given to an SMTP server, which production needs.
     mail: Literal["console", "file", "smtp"] = "console"
     mail_folder: Path = Path("mail")

@@ -91,6 +91,8 @@ class TemplateVersion(models.Model):
     description = models.CharField(max_length=400, blank=True, default="")
     readme = models.TextField(blank=True, default="")
     launch = models.JSONField()
+    # What it takes, in bytes of UTF-8: all that one owner stores has a limit.
+    size = models.PositiveIntegerField()
     created_at = models.DateTimeField()
 
     class Meta:

@@ -126,6 +126,7 @@ class Migration(migrations.Migration):
                 ('description', models.CharField(blank=True, default='', max_length=400)),
                 ('readme', models.TextField(blank=True, default='')),
                 ('launch', models.JSONField()),
+                ('size', models.PositiveIntegerField()),
                 ('created_at', models.DateTimeField()),
                 ('template', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='versions', to='rentals.template')),
             ],

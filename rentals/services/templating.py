@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 import uuid
 from dataclasses import dataclass
 
+from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.db.models import Q, QuerySet
+from django.db.models import Q, QuerySet, Sum
 from django.utils.text import slugify
 
 from accounts.actors import Actor
@@ -131,7 +133,7 @@ def document_of(version: TemplateVersion) -> Document:
 def create_template(*, actor: Actor, document: Document) -> Template:
     """Make a private template with its first version.
 
-    Raises Conflict `template_slug_taken`, `template_limit`; Invalid `template_image_host`.
+    Raises Conflict `template_slug_taken`, `template_limit`, `template_storage_limit`; Invalid `template_image_host`.
     """
     actor.require("template:manage")
     User.objects.lock().get(pk=actor.user_id)
@@ -163,7 +165,8 @@ def create_template(*, actor: Actor, document: Document) -> Template:
 def add_version(*, actor: Actor, template_id: uuid.UUID, document: Document) -> TemplateVersion:
     """Make the next version, which is rented by default from now on; rentals keep theirs.
 
-    Raises Conflict `template_limit`, `template_archived`; NotFound `template_unknown`; Invalid `template_image_host`.
+    Raises Conflict `template_limit`, `template_storage_limit`, `template_archived`; NotFound `template_unknown`;
+    Invalid `template_image_host`.
     """
     template = _mine(actor, template_id)
     if template.archived_at is not None:
@@ -243,9 +246,11 @@ def _mine(actor: Actor, template_id: uuid.UUID) -> Template:
 
 
 def _write_version(template: Template, document: Document) -> TemplateVersion:
+    size = _size_of(document)
     if template.owner_id is not None:
         # Official ones are the platform's own word.
         require_outside(document.launch.image)
+        _require_room(template.owner_id, size)
     return TemplateVersion.objects.create(
         template=template,
         number=template.latest,
@@ -253,8 +258,30 @@ def _write_version(template: Template, document: Document) -> TemplateVersion:
         description=document.description,
         readme=document.readme,
         launch=as_json(document.launch),
+        size=size,
         created_at=clock.now(),
     )
+
+
+def _size_of(document: Document) -> int:
+    """Return what a version of a document takes, in bytes."""
+    words = (document.name, document.description, document.readme)
+    launch = json.dumps(as_json(document.launch), ensure_ascii=False)
+    return sum(len(text.encode()) for text in (*words, launch))
+
+
+def _require_room(owner_id: uuid.UUID, size: int) -> None:
+    """Raise Conflict `template_storage_limit`, unless so many bytes more fit; holds the owner's lock from here on."""
+    User.objects.lock().get(pk=owner_id)
+    stored = TemplateVersion.objects.filter(template__owner_id=owner_id)
+    held = stored.aggregate(held=Sum("size"))["held"] or 0
+    most = settings.DC.template_mib * 2**20
+    if held + size > most:
+        raise Conflict(
+            "template_storage_limit",
+            f"Your templates hold {held} of {most} bytes, all versions and archived ones together, and this takes "
+            f"{size}. Make it smaller, for what is stored stays, or ask the platform for more room.",
+        )
 
 
 def _record(actor: Actor, template: Template, verb: str) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from django.conf import settings as django_settings
 from django.db import IntegrityError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 from hypothesis import HealthCheck, Phase, given, settings
 
 from accounts import services as accounts
 from accounts.actors import Actor
+from audit.models import AuditEvent
 from core.errors import Invalid
 from core.ids import new_id
 from rentals import services
@@ -154,6 +156,34 @@ def test_there_is_an_end_to_templates_and_versions(monkeypatch: pytest.MonkeyPat
     path = f"{ROOT}{template.pk}/versions/"
     assert refusal(client.post(path, told(), "json")) == (409, "template_limit")
     assert (Template.objects.count(), TemplateVersion.objects.count()) == (1, 1)
+
+
+def test_what_one_owner_stores_in_all_versions_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    alice, carol = cast.person("alice"), cast.person("carol")
+    monkeypatch.setattr(django_settings.DC, "template_mib", 1)
+    client, readme = api_of(alice), "é" * 15_000
+    template = made(alice)
+    path, before = f"{ROOT}{template.pk}/versions/", TemplateVersion.objects.get().size
+    answers = [client.post(path, {**told(), "readme": readme}, "json") for _ in range(34)]
+    one = TemplateVersion.objects.order_by("number").last().size  # type: ignore[union-attr]
+    assert one == before + 30_000
+    assert {answer.status_code for answer in answers} == {201}
+    kept = list(Template.objects.values()), TemplateVersion.objects.count(), _events()
+    for full in (path, ROOT):
+        answer = client.post(full, {**told("other"), "readme": readme}, "json")
+        assert refusal(answer) == (409, "template_storage_limit")
+        assert f"hold {before + 34 * one} of 1048576 bytes" in answer.json()["error"]
+    assert (list(Template.objects.values()), TemplateVersion.objects.count(), _events()) == kept
+    # What is put away still counts, for what was rented from it stays readable; others have room of their own.
+    client.post(f"{ROOT}{template.pk}/archive/")
+    answer = client.post(ROOT, {**told("other"), "readme": readme}, "json")
+    assert refusal(answer) == (409, "template_storage_limit")
+    assert client.post(ROOT, told("other"), "json").status_code == 201
+    assert api_of(carol).post(ROOT, {**told(), "readme": readme}, "json").status_code == 201
+
+
+def _events() -> int:
+    return AuditEvent.objects.filter(subject_type="template").count()
 
 
 def test_an_archived_template_starts_nothing_new_and_leaves_what_runs() -> None:
