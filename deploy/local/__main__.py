@@ -14,7 +14,12 @@ from deploy.local.places import CHECKOUT, Artifacts, cache_home
 
 TIERS = ("unit", "service", "system", "browser", "crash")
 # The words that may follow a verb; a bench is looked up where it lies.
-WORDS_OF = {"demo": ("--walk",), "test": (*TIERS, "histories", "hammer"), "bench": None}
+WORDS_OF = {
+    "demo": ("--walk", "--fresh"),
+    "dev": ("--fresh",),
+    "test": (*TIERS, "histories", "hammer"),
+    "bench": None,
+}
 # The verb's module, what has to be ready for it, and whether it needs root.
 VERBS = {
     "demo": ("deploy.local.demo", "demo", True),

@@ -13,6 +13,7 @@ from deploy.local import container_engine
 from deploy.local.container_engine import EngineAbsent
 from deploy.local.engines import EngineError
 from deploy.local.image import ImageError
+from deploy.local.ports import PortUnreadable
 from deploy.local.programs import StackConfig
 from deploy.local.stack import Stack, StackError
 from deploy.local.supervise import ProgramFailed
@@ -20,7 +21,8 @@ from deploy.local.walk import WalkFailed, person_of, signed_in, walk
 
 LISTED_WITHIN_SECONDS = 60
 WATCH_SECONDS = 0.5
-PLAIN_FAILURES = (StackError, ProgramFailed, ImageError, EngineError, EngineAbsent, WalkFailed)
+PLAIN_FAILURES = (StackError, ProgramFailed, ImageError, EngineError, EngineAbsent, PortUnreadable,
+                  WalkFailed)  # fmt: skip
 
 
 def main(arguments: list[str]) -> int:
@@ -30,7 +32,12 @@ def main(arguments: list[str]) -> int:
         signal.signal(number, _interrupt)
     stack: Stack | None = None
     try:
-        stack = Stack(StackConfig(reload=verb == "dev"))
+        config = StackConfig(reload=verb == "dev")
+        stack = Stack(config)
+        if "--fresh" in options:
+            print(f"Deleting what earlier starts have kept in {stack.places.state}", flush=True)
+            stack.forget()
+            stack = Stack(config)
         return _run(stack, walking="--walk" in options)
     except PLAIN_FAILURES as error:
         print(f"\nThis cannot go on: {error}", file=sys.stderr)

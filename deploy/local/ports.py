@@ -11,6 +11,10 @@ from dataclasses import dataclass, fields
 TUNNEL_BLOCK = 200
 
 
+class PortUnreadable(Exception):
+    """The environment names a port that is none; the message says which, and what one looks like."""
+
+
 @dataclass(frozen=True)
 class Ports:
     """Each is settable by an environment variable: `web` by DC_WEB_PORT, and so on."""
@@ -25,14 +29,14 @@ class Ports:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Ports:
-        """Return the default ports, changed by what the environment says. Raises ValueError."""
+        """Return the default ports, changed by what the environment says. Raises PortUnreadable."""
         named = {
-            field.name: int(environment[variable])
+            field.name: _number(environment[variable], f"{variable} is a port, a number")
             for field in fields(cls)
             if (variable := f"DC_{field.name.upper()}_PORT") in environment
         }
-        first, dash, last = environment.get("DC_TUNNEL_PORTS", "").partition("-")
-        tunnels = {"tunnels": (int(first), int(last))} if dash else {}
+        block = environment.get("DC_TUNNEL_PORTS")
+        tunnels = {} if block is None else {"tunnels": _block(block)}
         return cls(**named, **tunnels)  # type: ignore[arg-type]  # names and types come from the fields
 
     @classmethod
@@ -53,6 +57,22 @@ class Ports:
             if field.name != "tunnels"
         }
         return {name: port for name, port in single.items() if listens(port)}
+
+
+def _number(text: str, rule: str, whole: str | None = None) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 65535):
+        written = text if whole is None else whole
+        raise PortUnreadable(f"{rule} from 1 to 65535, and not {written!r}")
+    return int(text)
+
+
+def _block(text: str) -> tuple[int, int]:
+    rule = "DC_TUNNEL_PORTS looks like 20000-32767, the first and the last port, each"
+    first, _, last = text.partition("-")
+    block = _number(first, rule, text), _number(last, rule, text)
+    if block[0] > block[1]:
+        raise PortUnreadable(f"DC_TUNNEL_PORTS begins with the lower port, and {text} does not")
+    return block
 
 
 def listens(port: int, host: str = "127.0.0.1") -> bool:

@@ -5,7 +5,7 @@ The demo runs one; the system tests run several beside each other and kill their
 
 from __future__ import annotations
 
-import fcntl
+import contextlib
 import json
 import os
 import shutil
@@ -13,12 +13,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from deploy.local import container_engine, engines, image
+from deploy.local import container_engine, engines, image, schema
+from deploy.local.claims import Claimed, claim
 from deploy.local.keys import Keys
 from deploy.local.places import CHECKOUT, Artifacts, StackPlaces
 from deploy.local.programs import (
@@ -29,7 +30,7 @@ from deploy.local.programs import (
     engine_data,
     platform_environment,
 )
-from deploy.local.supervise import Supervisor
+from deploy.local.supervise import ProgramFailed, Supervisor
 from deploy.local.tunnels import prepare_tunnels
 
 # Containers that our agent made carry this label with the id of their node.
@@ -82,6 +83,7 @@ class Stack:
         self.supervisor.launch(*foundations)
         if self.facts.owns_engine and (why := container_engine.obstacle(self.facts.docker_host)):
             raise StackError(why)
+        self._refuse_other_tables()
         with ThreadPoolExecutor(2) as pool:
             published = pool.submit(self._publish_image, say)
             say("database: migrations and the cast")
@@ -112,11 +114,22 @@ class Stack:
         self.supervisor.stop()
         self._lock.close()
 
+    def forget(self) -> None:
+        """Delete all that earlier starts have kept, and what their agent left in the engine; then make a new Stack."""
+        if self._node_id() is not None:
+            # An engine too broken to start is deleted as it is.
+            with contextlib.suppress(ProgramFailed):
+                self.supervisor.start()
+                if self.facts.owns_engine:
+                    self.supervisor.launch("dockerd")
+                self._remove_from_engine()
+            self.supervisor.stop()
+        self.remove()
+        self._lock.close()
+
     def remove(self) -> None:
-        """Delete the state of a stopped stack (tests)."""
-        folders = [self.places.state, self.places.run]
-        folders += [engine_data(self.facts)] if self.facts.owns_engine else []
-        for folder in folders:
+        """Delete the state of a stopped stack."""
+        for folder in (self.places.state, self.places.run, engine_data(self.facts)):
             _unmount_below(folder)
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -178,7 +191,10 @@ class Stack:
     def _gather(self) -> Facts:
         config, places = self.config, self.places
         places.prepare()
-        self._lock = _lock(places.state / "lock")
+        try:
+            self._lock = claim(places.state, config.ports.tunnels, alone=not config.name)
+        except Claimed as error:
+            raise StackError(str(error)) from None
         keys = Keys.kept_in(places.state / "keys.json")
         found = config.docker_host or container_engine.existing_engine()
         engines.prepare_postgres(places.state / "pg", places.run / "s")
@@ -212,19 +228,38 @@ class Stack:
             self.facts.artifacts.image_tar, registry=registry, docker_host=self.facts.docker_host
         )
 
+    def _refuse_other_tables(self) -> None:
+        other = schema.settle(self.places.state, self.environment["DC_DATABASE_URL"])
+        if other:
+            more = f" and {len(other) - 1} more" if other[1:] else ""
+            raise StackError(
+                f"the data of earlier starts was made by other code, and its tables do not fit this code "
+                f"({other[0]}{more} changed; until 1.0 migrations are rewritten in place).\n"
+                f"Nothing has been touched. `./run demo --fresh` deletes that data, which lies in "
+                f"{self.places.state}, and starts anew."
+            )
+
     def _stop_containers(self) -> None:
         """Stop (never remove) the containers of our own agent: only those, whoever owns the engine."""
+        self._of_our_agent("ps", "-q", then=("stop", "-t", "10"))
+
+    def _remove_from_engine(self) -> None:
+        self._of_our_agent("ps", "-q", "-a", then=("rm", "--force", "--volumes"))
+        self._of_our_agent("network", "ls", "-q", then=("network", "rm"))
+
+    def _of_our_agent(self, *listing: str, then: Sequence[str]) -> None:
+        """Do something to all that carries our node's label, whoever owns the engine; failures are left."""
         node = self._node_id()
         if node is None:
             return
         client = ["docker", "-H", self.facts.docker_host]
         listed = subprocess.run(
-            [*client, "ps", "-q", "--filter", f"label={AGENT_LABEL}={node}"],
+            [*client, *listing, "--filter", f"label={AGENT_LABEL}={node}"],
             capture_output=True, text=True, check=False,
         )  # fmt: skip
         found = listed.stdout.split()
         if found:
-            subprocess.run([*client, "stop", "-t", "10", *found], capture_output=True, check=False)
+            subprocess.run([*client, *then, *found], capture_output=True, check=False)
 
     def _node_id(self) -> str | None:
         """Return the id under which the agent of this stack joined; None before that."""
@@ -252,14 +287,3 @@ def _unmount_below(folder: Path) -> None:
     for path in reversed(mounted):
         if path == folder or folder in path.parents:
             subprocess.run(["umount", "--lazy", str(path)], capture_output=True, check=False)
-
-
-def _lock(path: Path) -> IO[str]:
-    """Hold the stack for this process. Raises `StackError` when another holds it."""
-    handle = path.open("w")
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        handle.close()
-        raise StackError("this stack runs already, from another terminal; stop it there") from None
-    return handle

@@ -10,7 +10,7 @@ import pytest
 
 from deploy.local import bootstrap, container_engine, image
 from deploy.local.keys import Keys
-from deploy.local.ports import Ports, listens
+from deploy.local.ports import Ports, PortUnreadable, listens
 from deploy.local.supervise import Program, Supervisor
 from deploy.local.tunnels import prepare_tunnels
 
@@ -36,6 +36,24 @@ def test_free_ports_are_different_and_nobody_listens_there() -> None:
 def test_each_port_can_be_set_by_the_environment() -> None:
     ports = Ports.from_environment({"DC_WEB_PORT": "8080", "DC_TUNNEL_PORTS": "21000-21099"})
     assert ports == Ports(web=8080, tunnels=(21000, 21099))
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "words"),
+    [
+        ("DC_WEB_PORT", "abc", "DC_WEB_PORT is a port, a number from 1 to 65535, and not 'abc'"),
+        ("DC_GATE_PORT", "65536", "DC_GATE_PORT is a port, a number from 1 to 65535, and not"),
+        ("DC_WEB_PORT", "", "DC_WEB_PORT is a port, a number from 1 to 65535, and not ''"),
+        ("DC_TUNNEL_PORTS", "5", "DC_TUNNEL_PORTS looks like 20000-32767, the first and the last"),
+        ("DC_TUNNEL_PORTS", "9-5", "DC_TUNNEL_PORTS begins with the lower port, and 9-5 does not"),
+    ],
+)
+def test_a_port_that_is_none_is_named_with_what_one_looks_like(
+    variable: str, value: str, words: str
+) -> None:
+    with pytest.raises(PortUnreadable) as refused:
+        Ports.from_environment({variable: value})
+    assert str(refused.value).startswith(words)
 
 
 def test_frps_forces_tls_asks_the_gate_and_never_lets_a_ping_depend_on_it(tmp_path: Path) -> None:
