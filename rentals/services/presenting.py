@@ -220,27 +220,30 @@ def _stopping(rental: Rental) -> Description:
 
 def _stopped(rental: Rental, facts: Facts) -> Description:
     why = "" if _by_renter(rental) else f"{(rental.end or {}).get('message', '')} "
+    label, tone, kept = "Stopped, disk kept", "neutral", ""
+    if rental.fresh:
+        # What was there is deleted, and what was to take its place has never been usable.
+        label, tone = "Could not recreate", "failed"
+        kept = "Its fresh container did not come up: a start makes it, and nothing is on its disk. "
     if rental.unreachable_since is not None:
         return Description(
-            "Stopped, disk kept",
-            f"{why}Its machine does not answer since {_when(rental.unreachable_since)}; "
+            label,
+            f"{why}{kept}Its machine does not answer since {_when(rental.unreachable_since)}; "
             "the disk costs nothing meanwhile.",
-            "waiting",
+            "failed" if tone == "failed" else "waiting",
         )
     day = currency.priced(rental.storage_rate * money.SECONDS_PER_DAY)
-    price = f"{why}{rental.disk_gb} GB for {day} a day."
+    price = f"{why}{kept}{rental.disk_gb} GB for {day} a day."
     if rental.storage_hold_id is None and facts.runs_out is not None:
         until = _when(clock.from_epoch(facts.runs_out))
         return Description(
-            "Stopped, disk kept",
+            label,
             f"{price} Disk kept until {until}; add money before that to keep it longer.",
             "failed",
         )
     address = "" if rental.address_given_up is None else " A start gives it a new address."
     return Description(
-        "Stopped, disk kept",
-        f"{price} The machine may be taken by someone else meanwhile.{address}",
-        "neutral",
+        label, f"{price} The machine may be taken by someone else meanwhile.{address}", tone
     )
 
 

@@ -17,7 +17,7 @@ from nodes.models import Allocation, Gpu, GpuAllocation, Node
 from rentals import probing, services
 from rentals.tests.test_life import Scene
 from tests import cast
-from tests.doors import api_of, refusal
+from tests.doors import api_of, pages_of, refusal
 from tests.invariants import broken
 
 pytestmark = pytest.mark.django_db
@@ -87,6 +87,25 @@ def test_a_stopped_rental_can_be_recreated(scene: Scene) -> None:
     services.recreate_rental(actor=scene.alice, rental_id=scene.rental.pk, confirmed=True)
     assert Allocation.objects.filter(released_at=None).count() == 1
     assert scene.says(WorkloadState.STARTING, WorkloadState.RUNNING).state == "running"
+
+
+def test_a_fresh_container_that_its_host_cannot_make_is_told_as_failed_with_the_reason(
+    scene: Scene,
+) -> None:
+    services.recreate_rental(actor=scene.alice, rental_id=scene.rental.pk, confirmed=True)
+    scene.says(WorkloadState.FAILED, code="start_failed", message="No space left.")
+    rental = scene.says(WorkloadState.STOPPED)
+    assert (rental.state, (rental.end or {})["code"]) == ("stopped", "start_failed")
+    told = services.describe(rental)
+    assert (told.label, told.tone) == ("Could not recreate", "failed")
+    assert told.sentence.startswith(
+        "No space left. Its fresh container did not come up: a start makes it, and nothing is on its disk. 10 GB for $"
+    )
+    assert "Could not recreate" in pages_of(scene.alice).get("/rentals/").content.decode()
+    # The next start makes it, and nothing of that is left.
+    services.start_rental(actor=scene.alice, rental_id=rental.pk)
+    scene.says(WorkloadState.STARTING, WorkloadState.RUNNING)
+    assert services.describe(scene.stopped()).label == "Stopped, disk kept"
 
 
 def test_carol_neither_restarts_nor_recreates_alices(scene: Scene) -> None:
