@@ -22,6 +22,7 @@ from django.db.models.functions import Cast
 from nodes.market import Offer
 from nodes.search import rows
 from nodes.search.columns import ROW, Snapshot
+from nodes.search.fields import FACETS
 from nodes.search.finding import count_without, find, rank_of
 from nodes.search.query import Query
 
@@ -149,7 +150,8 @@ class Board:
         if self._floor:
             changed = list(offers.filter(changed_seq__gte=self._floor, changed_seq__lt=NEXT))
         else:
-            changed = list(offers.iterator(chunk_size=CHUNK))
+            # What is alike lies side by side: most of a large market is then read in runs.
+            changed = list(offers.order_by(*FACETS).iterator(chunk_size=CHUNK))
         self.snapshot = self.snapshot.applied(changed)
         self._floor, self._looked = floor, began
 

@@ -18,7 +18,8 @@ from nodes.search.fields import FACETS, FLAGS, NUMBERS, TEXTS
 
 Array = NDArray[Any]
 NARROW = ("disk_gb", *NUMBERS, *FLAGS)
-WIDE = ("number", "compute_rate", "storage_gb_rate", "minimum_rate")
+PRICES = ("compute_rate", "storage_gb_rate", "minimum_rate")
+WIDE = ("number", *PRICES)
 THINGS = ("id", "node__name")
 # What a row is made of, in the order in which `applied` expects its values.
 ROW = (*WIDE, *NARROW, *TEXTS, *THINGS, "listed")
@@ -97,6 +98,28 @@ class Masks:
         return sum(each) + more.nbytes + self.QUESTION_BYTES
 
 
+class Counts:
+    """What was counted of everything that fits: remembered while nothing changes but prices.
+
+    Prices change most, and only who asks for them has other counts after that.
+    """
+
+    # A few MB, and some tens where a market has hundreds of models and places.
+    MOST = 500
+
+    def __init__(self) -> None:
+        self._kept: dict[Any, Any] = {}
+
+    def of(self, asked: Any, make: Callable[[], Any]) -> Any:
+        """Return what `make` counts for this; not to be written to. Several threads may do this at once."""
+        known = self._kept.get(asked)
+        if known is None:
+            if len(self._kept) >= self.MOST:
+                self._kept = {}
+            known = self._kept[asked] = make()
+        return known
+
+
 def packed(mask: Array) -> Array:
     """Return a mask with one bit a row, in words of 64."""
     bits = np.zeros(-(-len(mask) // 64), np.uint64)
@@ -128,6 +151,7 @@ class Snapshot:
     facets: Mapping[str, Array] = field(default_factory=dict)
     places: dict[int, int] = field(default_factory=dict)
     masks: Masks = field(default_factory=Masks)
+    counts: Counts = field(default_factory=Counts)
 
     def __getitem__(self, name: str) -> Array:
         return self.stored[name][: self.size]
@@ -143,7 +167,8 @@ class Snapshot:
         old = np.array([self.places.get(number, -1) for number in fresh["number"].tolist()])
         added = int((old < 0).sum())
         stored = {name: self._stored(name, values, old, added) for name, values in fresh.items()}
-        if not added and all(stored[name] is self.stored[name] for name in stored):
+        changed = {name for name in stored if stored[name] is not self.stored.get(name)}
+        if not added and not changed:
             return self
         version = next(_versions)
         stamps = np.full(len(rows), version, np.int64)
@@ -157,7 +182,7 @@ class Snapshot:
         return Snapshot(
             size=self.size + added, version=version, stored=stored, words=self.words,
             combinations=self.combinations, facets=facets, places=self.places,
-            masks=self.masks,
+            masks=self.masks, counts=Counts() if added or changed - {*PRICES} else self.counts,
         )  # fmt: skip
 
     def _columns(self, rows: Sequence[Sequence[Any]]) -> dict[str, Array]:

@@ -52,21 +52,13 @@ def find(snapshot: Snapshot, query: Query) -> Found:
     """Return what fits, counted and a page long."""
     if not snapshot.size:
         return Found(0, {name: [] for name in FACETS}, [], None)
-    # Facets are texts, and each filters by words.
-    words = [e for e in query.filters if isinstance(e, WordFilter) and e.name in FACETS]
-    rest = [each for each in query.filters if each.name not in FACETS]
-    rows = _rows(snapshot, query, rest)
-    combination = snapshot[COMBINATION].take(rows)
-    counts = np.bincount(combination, minlength=len(snapshot.facets[FACETS[0]]))
-    fits = {each.name: _words_fit(snapshot, each, snapshot.facets[each.name]) for each in words}
-    allowed = _all(fits, len(counts))
-    if words:
-        rows = rows[allowed[combination]]
+    if query.priced:
+        rows, facets = _counted(snapshot, query)
+    else:
+        asked = "facets", query.subject
+        facets = snapshot.counts.of(asked, lambda: _counted(snapshot, query)[1])
+        rows = _rows(snapshot, query, query.filters)
     page, more = _page(snapshot, query, rows)
-    facets = {
-        name: _facet(snapshot, name, np.where(_all(fits, len(counts), but=name), counts, 0))
-        for name in FACETS
-    }
     return Found(len(rows), facets, page, more)
 
 
@@ -74,27 +66,12 @@ def count_without(snapshot: Snapshot, query: Query) -> list[tuple[str, int]]:
     """Return for the cards, the disk and each filter of a question that nothing fits how much would without it."""
     if not snapshot.size:
         return []
-    counts = {
-        name: _count(snapshot, less)
-        for name in ("gpus", "disk_gb", PRICE)
-        if (less := query.without(name)) != query
-    }
-    stored = [each for each in query.filters if each.name != PRICE]
-    fits = [_fits(snapshot, each) for each in stored]
-    # Whoever misses one filter alone would fit without it.
-    none = _can_start(snapshot, query)
-    one = np.zeros_like(none)
-    for fit in fits:
-        one = one & fit | none & ~fit
-        none = none & fit
-    if len(stored) < len(query.filters):
-        rows = _affordable(snapshot, query, query.filters, rows_of(one, snapshot.size))
-        among = np.zeros(snapshot.size, bool)
-        among[rows] = True
-        one = packed(among)
-    for each, fit in zip(stored, fits, strict=True):
-        counts[each.name] = count_of(one & ~fit)
-    return sorted(((name, n) for name, n in counts.items() if n), key=lambda each: (-each[1], each))
+    if query.priced:
+        return _without(snapshot, query)
+    known: list[tuple[str, int]] = snapshot.counts.of(
+        ("without", query.subject), lambda: _without(snapshot, query)
+    )
+    return known
 
 
 def rank_of(snapshot: Snapshot, query: Query, number: int) -> tuple[int, int]:
@@ -123,6 +100,49 @@ def value_of(gflops: int, factor: int, rate: int) -> int:
     """Return GFLOPS for a price of one unit an hour: what `Sort.VALUE` orders by, rounded down."""
     value = gflops * factor * money.NANO // max(rate * money.SECONDS_PER_HOUR, 1)
     return value if value < BEST else BEST
+
+
+def _counted(snapshot: Snapshot, query: Query) -> tuple[Array, Mapping[str, list[tuple[str, int]]]]:
+    """Return the places of what fits, and how many of each facet's words."""
+    # Facets are texts, and each filters by words.
+    words = [e for e in query.filters if isinstance(e, WordFilter) and e.name in FACETS]
+    rest = [each for each in query.filters if each.name not in FACETS]
+    rows = _rows(snapshot, query, rest)
+    combination = snapshot[COMBINATION].take(rows)
+    counts = np.bincount(combination, minlength=len(snapshot.facets[FACETS[0]]))
+    fits = {each.name: _words_fit(snapshot, each, snapshot.facets[each.name]) for each in words}
+    allowed = _all(fits, len(counts))
+    if words:
+        rows = rows[allowed[combination]]
+    facets = {
+        name: _facet(snapshot, name, np.where(_all(fits, len(counts), but=name), counts, 0))
+        for name in FACETS
+    }
+    return rows, facets
+
+
+def _without(snapshot: Snapshot, query: Query) -> list[tuple[str, int]]:
+    counts = {
+        name: _count(snapshot, less)
+        for name in ("gpus", "disk_gb", PRICE)
+        if (less := query.without(name)) != query
+    }
+    stored = [each for each in query.filters if each.name != PRICE]
+    fits = [_fits(snapshot, each) for each in stored]
+    # Whoever misses one filter alone would fit without it.
+    none = _can_start(snapshot, query)
+    one = np.zeros_like(none)
+    for fit in fits:
+        one = one & fit | none & ~fit
+        none = none & fit
+    if query.priced:
+        rows = _affordable(snapshot, query, query.filters, rows_of(one, snapshot.size))
+        among = np.zeros(snapshot.size, bool)
+        among[rows] = True
+        one = packed(among)
+    for each, fit in zip(stored, fits, strict=True):
+        counts[each.name] = count_of(one & ~fit)
+    return sorted(((name, n) for name, n in counts.items() if n), key=lambda each: (-each[1], each))
 
 
 def _rows(snapshot: Snapshot, query: Query, filters: Sequence[Filter]) -> Array:

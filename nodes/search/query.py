@@ -91,6 +91,16 @@ class Query:
         """How many times the compute rate is paid: for each card, or once for a whole machine."""
         return max(self.gpus or 1, 1)
 
+    @property
+    def subject(self) -> tuple[int | None, int, tuple[Filter, ...]]:
+        """What decides what fits; the rest decides what of it is shown, and in which order."""
+        return self.gpus, self.disk_gb, self.filters
+
+    @property
+    def priced(self) -> bool:
+        """Whether prices decide what fits."""
+        return any(each.name == PRICE for each in self.filters)
+
     def without(self, name: str) -> Query:
         """Return the same question without the filter of one field, or with the least that can be asked of it."""
         if name == "gpus":
