@@ -223,6 +223,35 @@ def test_what_a_filter_said_before_is_not_said_again_of_rows_that_changed_or_cam
 
 
 @pytest.mark.django_db
+def test_what_was_counted_of_everything_is_kept_while_only_prices_change() -> None:
+    cards = {"listed": True, "hidden_because": "", "gpu_total": 2, "gpu_free": 2, "disk_gb": 100}
+    market(3)
+    Offer.objects.update(os="a", country="NO", cpu_cores=8, **cards)
+    one = Offer.objects.order_by("number")[0]
+    fit, unfit = ({"os": ["a"]}, {"os": ["a"], "cpu_cores_min": ["9"]})
+
+    def told(asked: dict[str, list[str]], **more: str) -> tuple[int, Any, Any]:
+        answer = board.search(parse({**asked, **{k: [v] for k, v in more.items()}}.items()))
+        return answer.total, answer.facets["country"], answer.without
+
+    counts = board.look().counts
+    assert told(fit) == (3, [{"value": "NO", "count": 3}], [])
+    assert told(unfit) == (0, [], [{"name": "cpu_cores", "total": 3}])
+    reprice(one, 3_000_000_000)
+    # 10.80 an hour: only who asks for prices sees another count.
+    assert told(fit, price_hourly_min="10.8")[:2] == (1, [{"value": "NO", "count": 1}])
+    assert told(unfit, price_hourly_min="10.8")[2] == [{"name": "cpu_cores", "total": 1}]
+    assert told(fit, sort="ready") == (3, [{"value": "NO", "count": 3}], [])
+    assert board.look().counts is counts
+    Offer.objects.filter(pk=one.pk).update(gpu_free=0)
+    assert told(fit) == (2, [{"value": "NO", "count": 2}], [])
+    assert told(unfit)[2] == [{"name": "cpu_cores", "total": 2}]
+    assert board.look().counts is not counts
+    Offer.objects.filter(pk=one.pk).update(gpu_free=1, country="DE")
+    assert told(fit)[1] == [{"value": "NO", "count": 2}, {"value": "DE", "count": 1}]
+
+
+@pytest.mark.django_db
 def test_words_that_no_row_has_any_more_are_dropped_when_they_are_many(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -7,7 +7,7 @@ import weakref
 
 import numpy as np
 
-from nodes.search.columns import Array, Masks
+from nodes.search.columns import Array, Counts, Masks
 from nodes.search.query import MOST_CHARACTERS, parse
 
 MOST_BYTES = 16 * 2**20
@@ -54,3 +54,17 @@ def test_what_was_said_of_a_column_that_changed_is_let_go_of_with_the_column() -
     assert gone() is None
     assert masks.of(("cpu_cores", 1), other, 10, yes) is kept
     assert masks.of(("cpu_cores", 1), other, 11, yes) is not kept
+
+
+def test_of_what_was_counted_the_last_few_hundred_are_kept() -> None:
+    counts = Counts()
+    made: list[int] = []
+
+    def counted(number: int) -> int:
+        made.append(number)
+        return number
+
+    for number in (*range(Counts.MOST), 0, Counts.MOST, 0):
+        assert counts.of(number, lambda number=number: counted(number)) == number
+    # The one too many made room for itself, and 0 was counted anew.
+    assert made == [*range(Counts.MOST), Counts.MOST, 0]
