@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 import weakref
+from functools import partial
 
 import numpy as np
 
@@ -65,6 +66,6 @@ def test_of_what_was_counted_the_last_few_hundred_are_kept() -> None:
         return number
 
     for number in (*range(Counts.MOST), 0, Counts.MOST, 0):
-        assert counts.of(number, lambda number=number: counted(number)) == number
+        assert counts.of(number, partial(counted, number)) == number
     # The one too many made room for itself, and 0 was counted anew.
     assert made == [*range(Counts.MOST), Counts.MOST, 0]
