@@ -18,9 +18,11 @@ _IMAGE_BEGINS = re.compile(
     r"the working directory '|"
     r"cannot mkdir: "
 )
+_QUOTED = re.compile(r'"[^"]*"')
 _HARDWARE = re.compile(r"nvidia|select device driver|gathering device information|\bcdi\b")
 _MACHINE = re.compile(
-    r"docker-init|no space left on device|quota exceeded|cannot allocate memory|input/output error"
+    r'exec: "(?:/sbin/)?docker-init"|'
+    r"no space left on device|quota exceeded|cannot allocate memory|input/output error"
 )
 # Of the command that was named, or of what somebody did inside before it was stopped.
 _IMAGE = re.compile(
@@ -35,10 +37,12 @@ _IMAGE = re.compile(
 def refused(words: str) -> tuple[str, str]:
     """Return code and words for what an engine said when it refused to make or start a container."""
     said = words.lower()
+    # What stands in quotes is a renter's: a command may be called like the machine's own parts.
+    bare = _QUOTED.sub('""', said)
     # What is the machine's own is looked for before what may only quote a renter's words.
     if _IMAGE_BEGINS.match(said):
         code = "image_cannot_start"
-    elif _HARDWARE.search(said):
+    elif _HARDWARE.search(bare):
         code = "hardware_failed"
     elif _IMAGE.search(said) and not _MACHINE.search(said):
         code = "image_cannot_start"

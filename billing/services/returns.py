@@ -67,8 +67,9 @@ def return_deposit(
         return DepositReturn.objects.get(pk=first)
     _require_returnable(actor, found)
     fitting = _fitting(found, amount)
-    _require_free(found, fitting)
+    # Before the wallet: a top-up locks its rule and then the wallet.
     stop_filling(actor, found.owner_id, WENT_BACK)
+    _require_free(found, fitting)
     made = _write(
         found, ReturnState.DECIDED, id=return_id, asked=fitting, amount=fitting, reason=reason
     )

@@ -10,7 +10,7 @@ from django.db.models import Max
 from accounts.actors import Actor
 from audit import services as audit
 from core import clock, outbox
-from core.errors import NotFound
+from core.errors import Forbidden, NotFound
 from nodes.events import ListingChanged, NodeChanged, NodeDrained, WorkloadWished
 from nodes.hardware import card_columns, host_columns
 from nodes.machine import RENTABLE, STANDING, UNRENTABLE, Hidden, NodeStatus, Wish, WorkloadState
@@ -124,9 +124,9 @@ def _why_hidden(node: Node, disk_gb: int) -> str:
 
 @transaction.atomic
 def drain_node(*, actor: Actor, node_id: uuid.UUID, draining: bool) -> Node:
-    """Let a node finish what runs and accept nothing new, or take that back."""
+    """Let a node finish what runs and accept nothing new, or take that back; staff may, too."""
     actor.require("node:manage")
-    node = own_node(actor, node_id)
+    node = _managed_node(actor, node_id)
     if node.draining != draining:
         node.draining = draining
         node.generation += 1
@@ -146,7 +146,17 @@ def drain_node(*, actor: Actor, node_id: uuid.UUID, draining: bool) -> Node:
 
 
 def own_node(actor: Actor, node_id: uuid.UUID) -> Node:
-    """Return a machine that this actor manages, locked; raises NotFound `node_unknown`."""
+    """Return a machine of this actor's own, locked; raises NotFound `node_unknown`, Forbidden `host_only`."""
+    node = _managed_node(actor, node_id)
+    if node.owner_id != actor.user_id:
+        raise Forbidden(
+            "host_only",
+            "What a machine costs is its host's to say. Staff can drain a machine that must take nothing new.",
+        )
+    return node
+
+
+def _managed_node(actor: Actor, node_id: uuid.UUID) -> Node:
     node = Node.objects.visible_to(actor).lock().filter(pk=node_id).first()
     if node is None:
         raise NotFound("node_unknown", "You have no such machine.")

@@ -81,7 +81,7 @@ def set_prices(
     """Publish a node's prices (currency units per GPU-hour, node-hour, GB-month) from now on.
 
     `minimum_hourly` stays as it is when it is not named. Running rentals keep theirs. Raises NotFound
-    `node_unknown`, Invalid `price_range`, `egress_price_not_zero`, Conflict `smart_pricing_on`.
+    `node_unknown`, Forbidden `host_only`, Invalid `price_range`, `egress_price_not_zero`, Conflict `smart_pricing_on`.
     """
     actor.require("node:manage")
     prices = Prices(gpu_hourly, cpu_node_hourly, minimum_hourly, storage_gb_monthly, egress_gb)
@@ -112,7 +112,8 @@ def set_prices_of_many(
             "machines_too_many",
             f"At most {MOST_AT_ONCE} machines change at once; these are {len(wanted)}. Send them in parts.",
         )
-    found = {node.pk: node for node in Node.objects.visible_to(actor).lock().filter(pk__in=wanted)}
+    mine = Node.objects.filter(owner_id=actor.user_id)
+    found = {node.pk: node for node in mine.lock().filter(pk__in=wanted)}
     known = _known_of(found)
     refused = [
         {"id": str(pk), "name": None, "code": "node_unknown", "error": "You have no such machine."}

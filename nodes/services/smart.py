@@ -71,7 +71,7 @@ def set_smart_price(
     """Write down a host's wishes and switch smart pricing on or off.
 
     Switched on, the price moves within the bounds (currency units an hour, of a card or a whole machine) at
-    once. Raises NotFound `node_unknown`; Invalid `smart_price_range`, `smart_target_range`.
+    once. Raises NotFound `node_unknown`; Forbidden `host_only`; Invalid `smart_price_range`, `smart_target_range`.
     """
     actor.require("node:manage")
     wishes = wishes_from(floor_hourly, ceiling_hourly, target_percent)

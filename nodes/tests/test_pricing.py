@@ -12,7 +12,7 @@ from rest_framework.test import APIClient
 from accounts.actors import Actor
 from accounts.services import actor_of
 from audit.models import AuditEvent
-from core.errors import Invalid
+from core.errors import Conflict, Forbidden, Invalid
 from nodes import services
 from nodes.models import Node, Offer
 from nodes.services import Prices
@@ -141,6 +141,28 @@ def test_staff_who_say_all_mean_their_own_machines() -> None:
     with pytest.raises(Invalid, match="at least one machine"):
         services.set_prices_of_many(actor=dora, node_ids=None, prices=Prices(gpu_hourly=Decimal(1)))
     assert asked_now() == before
+
+
+def test_staff_set_no_price_of_somebody_elses_machine_and_can_drain_it() -> None:
+    """Else a member of staff rents it for nothing, locked for weeks."""
+    agent, offer = cast.machine(cast.person("bob"), gpus=1)
+    dora, before = cast.person("dora", is_staff=True), asked_now()
+    node = uuid.UUID(agent.node_id)
+    with pytest.raises(Forbidden, match="host's to say") as refused:
+        services.set_prices(
+            actor=dora, node_id=node, gpu_hourly=Decimal(0), cpu_node_hourly=Decimal(0), storage_gb_monthly=Decimal(0)
+        )  # fmt: skip
+    assert refused.value.code == "host_only"
+    with pytest.raises(Forbidden, match="host's to say"):
+        services.set_smart_price(
+            actor=dora, node_id=node, on=True, floor_hourly=Decimal(1), ceiling_hourly=Decimal(2), target_percent=70
+        )  # fmt: skip
+    with pytest.raises(Conflict, match="none was changed"):
+        services.set_prices_of_many(
+            actor=dora, node_ids=[node], prices=Prices(gpu_hourly=Decimal(0))
+        )
+    assert asked_now() == before
+    assert services.drain_node(actor=dora, node_id=node, draining=True).draining
 
 
 def test_one_machine_in_the_way_leaves_all_as_they_are_and_is_named() -> None:

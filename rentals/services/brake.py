@@ -6,13 +6,15 @@ import datetime as dt
 import uuid
 
 from django.conf import settings
+from django.db import models
+from django.db.models import Q
 
 from core import clock
 from core.errors import RateLimited
 from nodes.machine import WorkloadState
 from nodes.models import Workload
 from nodes.services import has_restarted
-from rentals.machine import State
+from rentals.machine import COMING_UP, State
 from rentals.models import FailedStart, Rental
 
 WINDOW = dt.timedelta(hours=1)
@@ -90,10 +92,10 @@ def note_cancelled_start(rental: Rental) -> None:
 def require_starts_left(renter_id: uuid.UUID) -> None:
     """Refuse another start after too many that failed within an hour, or too much unpaid time in a day.
 
-    Raises RateLimited `failed_starts`.
+    Raises RateLimited `failed_starts`, `starts_under_way`.
     """
     limit = settings.DC.failed_starts_per_hour
-    recent = FailedStart.objects.filter(renter_id=renter_id, at__gt=clock.now() - WINDOW)
+    recent = _within(renter_id, WINDOW)
     counted = recent.filter(code__in=COUNTED)
     instants = list(counted.order_by("-at").values_list("at", flat=True)[:limit])
     if len(instants) >= limit:
@@ -108,10 +110,11 @@ def require_starts_left(renter_id: uuid.UUID) -> None:
 
 def _require_time_left(renter_id: uuid.UUID) -> None:
     limit = settings.DC.unpaid_start_seconds_per_day
-    rows = FailedStart.objects.filter(renter_id=renter_id, at__gt=clock.now() - DAY).order_by("at")
+    rows = _within(renter_id, DAY).order_by("at")
     held = list(rows.values_list("at", "seconds"))
     left = sum(seconds for _, seconds in held)
     if left < limit:
+        _require_room(renter_id, limit - left)
         return
     again = clock.now()
     for instant, seconds in held:
@@ -127,11 +130,34 @@ def _require_time_left(renter_id: uuid.UUID) -> None:
     )
 
 
+def _require_room(renter_id: uuid.UUID, seconds: int) -> None:
+    """Let no more starts be under way than may all fail at their deadline within `seconds`.
+
+    Else whoever begins many at the same moment computes through all of them, whatever the limit.
+    """
+    each = max(1, settings.DC.start_deadline_seconds)
+    first = Rental.objects.filter(renter_id=renter_id, running_since=None, state__in=COMING_UP)
+    under_way = first.count()
+    if under_way and under_way * each >= seconds:
+        raise RateLimited(
+            "starts_under_way",
+            f"{under_way} of your starts have not answered to SSH yet, and no more than that may be under way at the "
+            "same time: what runs before it answers costs nothing. Wait until one of them runs or ends.",
+        )
+
+
+def _within(renter_id: uuid.UUID, window: dt.timedelta) -> models.QuerySet[FailedStart]:
+    """Return what counts now; what was written while the clock was ahead is not so yet, and never will be."""
+    now = clock.now()
+    return FailedStart.objects.filter(renter_id=renter_id, at__gt=now - window, at__lte=now)
+
+
 def _when(instant: dt.datetime) -> str:
-    return f"at {instant.astimezone(dt.UTC):%H:%M} UTC"
+    return f"at {instant.astimezone(dt.UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def forget_failed_starts() -> int:
-    """Delete what no longer counts; return how many."""
-    done, _ = FailedStart.objects.filter(at__lte=clock.now() - DAY).delete()
+    """Delete what no longer counts, and what was written while the clock was ahead; return how many."""
+    now = clock.now()
+    done, _ = FailedStart.objects.filter(Q(at__lte=now - DAY) | Q(at__gt=now)).delete()
     return done

@@ -141,6 +141,6 @@ def _hosted(actor: Actor, rental_id: uuid.UUID) -> Rental:
     actor.require("node:manage")
     found = Rental.objects.visible_to(actor).lock().select_related("node").filter(pk=rental_id)
     rental = found.first()
-    if rental is None or not (actor.is_staff or rental.node.owner_id == actor.user_id):
+    if rental is None or rental.node.owner_id != actor.user_id:
         raise NotFound("rental_unknown", "No such rental runs on a machine of yours.")
     return rental

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+
 import pytest
 from django.conf import settings
 
@@ -331,3 +333,41 @@ def test_a_machine_that_was_away_while_it_stopped_costs_its_renter_a_stop_and_no
     scene.says(WorkloadState.STOPPED)
     noted = FailedStart.objects.get()
     assert (noted.code, noted.seconds) == ("slow_stop", 15)
+
+
+def test_starts_under_way_are_no_more_than_can_all_fail_within_what_is_left(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else whoever begins many at the same moment computes through all of them for two minutes."""
+    scene.says(UP)
+    monkeypatch.setattr(settings.DC, "unpaid_start_seconds_per_day", 300)
+    cast.proxy_server(count=20)
+    for number in range(3):
+        _, offer = cast.machine(scene.bob, name=f"m{number}")
+        cast.rented(scene.alice, offer)
+    _, offer = cast.machine(scene.bob, name="one-too-many")
+    before = Rental.objects.count()
+    with pytest.raises(RateLimited, match="3 of your starts") as refused:
+        cast.rented(scene.alice, offer)
+    assert (refused.value.code, Rental.objects.count()) == ("starts_under_way", before)
+    # Nobody else waits for her, and she herself only until one of them ends.
+    assert cast.rented(cast.person("carol", usd=100), offer).state == "reserved"
+    mine = Rental.objects.filter(state="reserved", renter_id=scene.alice.user_id)
+    services.end_rental(actor=scene.alice, rental_id=mine.first().pk)  # type: ignore[union-attr]
+    _, offer = cast.machine(scene.bob, name="another")
+    cast.rented(scene.alice, offer)
+
+
+def test_failures_of_a_clock_that_was_ahead_lock_nobody_out(scene: Scene) -> None:
+    scene.says(UP)
+    ahead = clock.now() + dt.timedelta(days=300)
+    for _ in range(5):
+        FailedStart.objects.create(
+            renter_id=scene.rental.renter_id,
+            rental=scene.rental,
+            code="ssh_silent",
+            seconds=9,
+            at=ahead,
+        )
+    services.restart_rental(actor=scene.alice, rental_id=scene.rental.pk)
+    assert services.forget_failed_starts() == 5
