@@ -14,6 +14,7 @@ from rentals.events import RaiseAnswered
 from rentals.machine import PriceState, State
 from rentals.models import PriceChange, Rental
 from rentals.services.moving import announce, is_ending
+from rentals.services.planned import planned_stop
 from rentals.services.prices import (
     apply_price,
     move_price,
@@ -54,8 +55,22 @@ def answer_price(
             "price_closed",
             "This price is no longer open. Look at the rental for what it costs and what waits now.",
         )
+    if accept:
+        _require_going_on(rental)
     _answer(actor, rental, change, wanted)
     return rental
+
+
+def _require_going_on(rental: Rental) -> None:
+    """What is about to stop, at a second that is over, must be billed up to there at the price it had."""
+    now = clock.epoch()
+    plan = planned_stop(rental, now) if State(rental.state) is State.RUNNING else None
+    if plan is not None and plan.at <= now:
+        raise Conflict(
+            "action_not_now",
+            "This rental has reached the end, the cap or the idleness that you set, and stops. Raise or remove that "
+            "first; nothing was changed.",
+        )
 
 
 def _answer(actor: Actor, rental: Rental, change: PriceChange, wanted: PriceState) -> None:

@@ -447,6 +447,24 @@ def test_a_yes_that_comes_before_the_clock_counts_from_the_locks_end(scene: Pric
     assert scene.lines("compute") == [(OLD, TERM), (NEW, 100)]
 
 
+def test_a_yes_after_the_end_that_the_clock_has_not_carried_out_yet_changes_nothing(
+    scene: Priced,
+) -> None:
+    """Found by random lives: the meters of the old price would be closed behind the end, and stay billed."""
+    raised(scene, "0.10", "0.10")
+    end = clock.from_epoch(scene.since + 60)
+    services.set_limits(
+        actor=scene.alice, rental_id=scene.rental.pk, ends_at=end, spend_cap=None, idle_minutes=None
+    )
+    scene.go_to(200, worker=False)
+    with pytest.raises(Conflict, match="nothing was changed") as refused:
+        scene.answer(accept=True)
+    assert refused.value.code == "action_not_now"
+    assert scene.pending().answered_at is None
+    scene.go_to(201)
+    assert scene.lines("compute") == [(OLD, 60)]
+
+
 def test_nobody_else_answers_and_nothing_changes(scene: Priced) -> None:
     scene.ask("0.10")
     scene.go_to(TERM - NOTICE)
