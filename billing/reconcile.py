@@ -22,6 +22,7 @@ from billing.models import (
     PayoutQuerySet,
 )
 from billing.providers import (
+    Kind,
     PayoutProvider,
     Provider,
     ProviderAway,
@@ -44,6 +45,7 @@ FORGOTTEN_AFTER = dt.timedelta(hours=20)
 ASK_AFTER = dt.timedelta(minutes=10)
 # Providers send a webhook again for three days; who has not paid by then does not pay any more.
 GIVE_UP_AFTER = dt.timedelta(days=4)
+CLOCKS_DIFFER = dt.timedelta(hours=1)
 AT_ONCE = 100
 
 
@@ -180,17 +182,23 @@ def _send_back(taker: Provider, return_id: uuid.UUID) -> None:
 
 
 def top_up() -> None:
-    """Fill the wallets that are to fill themselves, and go on with what somebody who died had begun."""
-    ours = Deposit.objects.filter(
-        provider=settings.DC.payments, auto=True, state=DepositState.CREATED.value
-    )
+    """Fill the wallets that are to fill themselves, and go on with what somebody who died had begun.
+
+    What may not be asked for again, because its rule was changed or its key is forgotten, is looked for.
+    """
     now = clock.now()
-    for deposit_id in _some(ours.filter(created_at__lt=now - GIVE_UP_AFTER)):
+    # Of any provider: what another one took before the settings changed must not keep its wallet waiting for ever.
+    begun_ever = Deposit.objects.filter(auto=True, state=DepositState.CREATED.value)
+    for deposit_id in _some(begun_ever.filter(created_at__lt=now - GIVE_UP_AFTER)):
         services.abandon_top_up(deposit_id=deposit_id)
+    ours = begun_ever.filter(provider=settings.DC.payments)
     begun = _some(ours.filter(created_at__gt=now - FORGOTTEN_AFTER))
     fresh = [services.begin_top_up(rule_id=rule_id) for rule_id in services.due_rules()]
     for deposit_id in begun + [made.pk for made in fresh if made is not None]:
         _charge(deposit_id)
+    # Whatever was asked for just now is none of these.
+    for deposit_id in _some(ours.filter(asked_at__lt=now - ASK_AFTER).order_by("asked_at")):
+        _look_for(deposit_id)
 
 
 def _charge(deposit_id: uuid.UUID) -> None:
@@ -209,6 +217,24 @@ def _charge(deposit_id: uuid.UUID) -> None:
         log.warning("top-up %s: %s", found.pk, error)
     else:
         if event is not None and services.apply_event(provider=taker.name, event=event):
+            services.note_topped_up(owner_id=found.owner_id)
+
+
+def _look_for(deposit_id: uuid.UUID) -> None:
+    """Ask what came of a charge whose answer was lost, without charging anything."""
+    found, taker = Deposit.objects.get(pk=deposit_id), provider()
+    services.note_asked(deposit_id=deposit_id)
+    since = clock.to_epoch(found.created_at - CLOCKS_DIFFER)
+    try:
+        event = taker.find_charge(
+            deposit_id=found.pk, currency=found.currency, customer=found.ref, since=since
+        )
+    except ProviderAway as error:
+        log.warning("top-up %s: %s", found.pk, error)
+        return
+    if event is not None:
+        services.apply_event(provider=taker.name, event=event)
+        if event.kind is Kind.PAID:
             services.note_topped_up(owner_id=found.owner_id)
 
 

@@ -37,14 +37,16 @@ class Deposit(models.Model):
     auto = models.BooleanField(default=False)
     # Whether the payer lets the method be used again.
     remember = models.BooleanField(default=False)
-    # The checkout at the provider, and the payment that came of it: disputes name only the latter.
+    # The checkout at the provider (of an automatic one the payer), and the payment that came of it: disputes name
+    # only the latter.
     ref = models.CharField(max_length=200, blank=True, default="")
     payment = models.CharField(max_length=200, blank=True, default="", db_index=True)
     url = models.CharField(max_length=2000, blank=True, default="")
     state = models.CharField(max_length=10, choices=[(s.value, s.value) for s in DepositState])
     created_at = models.DateTimeField()
     changed_at = models.DateTimeField()
-    # When the provider was last asked about it, because no webhook came.
+    # When the provider was last asked about it, because no webhook came; of an automatic one, also to charge it: until
+    # then nothing can have been charged.
     asked_at = models.DateTimeField(null=True, blank=True)
 
     objects = DepositQuerySet.as_manager()

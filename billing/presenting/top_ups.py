@@ -23,6 +23,12 @@ TOP_UP_WORDS = {
         "It is filled from your remembered payment method, without you being there.",
         "usable",
     ),
+    "waiting": (
+        "On, waiting",
+        "The payment service was asked to charge and has not said yet what came of it. It counts to the month, and "
+        "nothing else is charged before that is known.",
+        "waiting",
+    ),
     "limit_reached": (
         "On, limit reached",
         "The limit of this month is used up, so nothing more is charged before the next. Raise it to go on.",
@@ -74,4 +80,6 @@ def _top_up_state(found: TopUp) -> str:
         return "declined" if rule.enabled else "given_up"
     if rule is None or not rule.enabled:
         return "off" if found.method else "no_method"
+    if found.waiting:
+        return "waiting"
     return "limit_reached" if found.used + rule.amount > rule.month_max else "on"

@@ -134,6 +134,14 @@ class Provider(Protocol):
         Raises ProviderAway (ask again), ProviderRefuses (it was declined).
         """
 
+    def find_charge(
+        self, *, deposit_id: uuid.UUID, currency: str, customer: str, since: int
+    ) -> ProviderEvent | None:
+        """Return what came of a charge of a saved method: paid, failed, or expired when it was never asked for.
+
+        `since`: an epoch second before it was asked for. None while it is not known. Blocks. Raises ProviderAway.
+        """
+
     def read_event(self, *, body: bytes, signature: str) -> ProviderEvent:
         """Return what a webhook says. Raises Forged."""
 

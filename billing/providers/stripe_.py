@@ -49,6 +49,8 @@ KINDS = {
 }
 # A bank that only asks has taken nothing yet.
 INQUIRIES = "warning_"
+# A charge in such a state takes nothing from the payer any more: nobody is there to try another method.
+NOT_CHARGED = {"requires_payment_method", "canceled"}
 # A refund in such a state gives the payer nothing.
 NOT_SENT = {"failed", "canceled"}
 
@@ -156,10 +158,29 @@ class StripeProvider:
         options: Any = {"idempotency_key": f"deposit-{deposit_id}"}
         with plain_errors():
             intent = self._client.v1.payment_intents.create(params, options).to_dict()
-        if intent.get("status") != "succeeded":
+        event = _charged(intent)
+        # What was declined raises; until then nothing is over.
+        return event if event is not None and event.kind is Kind.PAID else None
+
+    def find_charge(
+        self, *, deposit_id: uuid.UUID, currency: str, customer: str, since: int
+    ) -> ProviderEvent | None:
+        """Return what came of the PaymentIntent of a payer that carries our deposit's id."""
+        params: Any = {"customer": customer, "created": {"gte": since}, "limit": 100}
+        with plain_errors():
+            found = self._client.v1.payment_intents.list(params).to_dict()
+        for intent in found["data"]:
+            if _id_in(intent, "deposit_id") == deposit_id:
+                return _charged(intent)
+        if found.get("has_more"):
             return None
-        name = f"charged:{intent['id']}"
-        return _event(name, Kind.PAID, intent, "amount_received", "charged")
+        return ProviderEvent(
+            id=f"never:{deposit_id}",
+            kind=Kind.EXPIRED,
+            deposit_id=deposit_id,
+            currency=currency,
+            note="The payment service never heard of it.",
+        )
 
     def give_back(self, *, return_id: uuid.UUID, payment: str, amount: int, currency: str) -> Sent:
         """Refund whole cents of a PaymentIntent; the same id gives the same refund."""
@@ -237,6 +258,17 @@ def plain_errors() -> Iterator[None]:
         raise ProviderRefuses(str(error)) from error
     except stripe.StripeError as error:
         raise ProviderAway(str(error)) from error
+
+
+def _charged(intent: dict[str, Any]) -> ProviderEvent | None:
+    """Return what came of a PaymentIntent without its payer being there; None while it is not known."""
+    if intent.get("status") == "succeeded":
+        name = f"charged:{intent['id']}"
+        return _event(name, Kind.PAID, intent, "amount_received", "charged")
+    if intent.get("status") in NOT_CHARGED:
+        why = (intent.get("last_payment_error") or {}).get("message") or "It was declined."
+        return _event(f"declined:{intent['id']}", Kind.FAILED, intent, "amount", str(why))
+    return None
 
 
 def _back(refund: dict[str, Any]) -> Sent:

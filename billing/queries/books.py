@@ -95,14 +95,13 @@ CHECKS = {
         WHERE m.free > COALESCE(e.earned, 0)""",
     "top-ups of {0}: {1} in flight or {2} nano-units in a month, at most one and {3}": """
         SELECT d.owner_id, COUNT(*) FILTER (WHERE d.state IN ('created', 'pending')),
-               SUM(d.amount) FILTER (WHERE d.state IN ('succeeded', 'refunded', 'disputed', 'lost')),
+               SUM(d.amount) FILTER (WHERE d.state NOT IN ('failed', 'expired')),
                MAX(r.month_max)
         FROM billing_deposit d JOIN billing_autotopup r ON r.owner_id = d.owner_id
         WHERE d.auto AND d.created_at >= r.since
         GROUP BY d.owner_id, date_trunc('month', d.created_at AT TIME ZONE 'UTC')
         HAVING COUNT(*) FILTER (WHERE d.state IN ('created', 'pending')) > 1
-            OR SUM(d.amount) FILTER (WHERE d.state IN ('succeeded', 'refunded', 'disputed', 'lost'))
-               > MAX(r.month_max)""",
+            OR SUM(d.amount) FILTER (WHERE d.state NOT IN ('failed', 'expired')) > MAX(r.month_max)""",
     "refund {0}: {1} nano-units, its legs say {2}": """
         SELECT r.id, r.amount, COALESCE(SUM(t.amount), 0) FROM billing_refund r
         LEFT JOIN billing_transfer t ON t.group_id = r.id AND t.meter_id IS NULL

@@ -25,9 +25,9 @@ WENT_BACK = "Money that you had paid in went back. Switch it on again when you w
 def stop_filling(actor: Actor, owner_id: uuid.UUID, why: str = "") -> None:
     """End a wallet's rule, and charge nothing more that was begun; harmless when there is none.
 
-    Should a charge that the provider had got already succeed, it counts.
+    What the provider was asked for already may have been charged: it waits for the provider, and counts.
     """
-    expire_begun(actor, owner_id)
+    expire_unasked(actor, begun_of(owner_id))
     for rule in AutoTopUp.objects.lock().filter(owner_id=owner_id, enabled=True):
         rule.enabled, rule.note = False, why
         rule.save(update_fields=["enabled", "note"])
@@ -40,20 +40,27 @@ def stop_filling(actor: Actor, owner_id: uuid.UUID, why: str = "") -> None:
         )
 
 
-def expire_begun(actor: Actor, owner_id: uuid.UUID) -> None:
-    """Give up the automatic deposits that the provider has not answered for."""
+def begun_of(owner_id: uuid.UUID) -> list[Deposit]:
+    """Return a person's automatic deposits that the provider has not answered for, locked."""
     begun = Deposit.objects.lock().filter(owner_id=owner_id, auto=True)
-    for found in begun.filter(state=DepositState.CREATED.value).order_by("pk"):
-        move_deposit(actor, found, DepositState.EXPIRED)
+    return list(begun.filter(state=DepositState.CREATED.value).order_by("pk"))
+
+
+def expire_unasked(actor: Actor, begun: list[Deposit]) -> None:
+    """Give up locked deposits of which the provider has never been asked: no one else is sure to be unpaid."""
+    for found in begun:
+        if found.asked_at is None:
+            move_deposit(actor, found, DepositState.EXPIRED)
 
 
 def count_decline(found: Deposit, why: str, *, for_good: bool = False) -> None:
     """Count that a locked automatic deposit was not paid, and pause its rule or (`for_good`) end it.
 
-    A rule that its owner has stopped stays as it is.
+    A rule that its owner has stopped stays as it is, and so does one that is newer than what was declined, unless it
+    ends for good: then money may still be on its way.
     """
     rule = AutoTopUp.objects.lock().filter(owner_id=found.owner_id, enabled=True).first()
-    if rule is None:
+    if rule is None or (rule.since > found.created_at and not for_good):
         return
     rule.failures += 1
     rule.note = why[:200]

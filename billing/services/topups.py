@@ -2,6 +2,9 @@
 
 A top-up is a deposit like any other, so that webhooks, refunds and disputes of it are those of deposits. One is in
 flight at a time, which the database insists on. What is declined is tried again later, and then given up.
+
+From the moment the provider is asked, a charge may have been made, whatever became of the answer: it is in flight and
+counts to its month until the provider tells, and nothing else is charged meanwhile, also by a rule that was changed.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from billing.machine import PAID_IN, DepositState
 from billing.models import Account, AccountKind, AutoTopUp, Deposit, DepositQuerySet
 from billing.providers import SavedMethod
 from billing.services import amounts
-from billing.services.declines import count_decline, expire_begun, stop_filling
+from billing.services.declines import begun_of, count_decline, expire_unasked, stop_filling
 from billing.services.deposits import CENT, LEAST, MOST
 from billing.services.moving import move_deposit, record_deposit
 from billing.services.wallets import wallet_of
@@ -35,6 +38,8 @@ MOST_A_MONTH = 100_000 * LEAST
 # When to look again at a wallet that is low and may not be filled now.
 LOOK_AGAIN = dt.timedelta(hours=1)
 IN_FLIGHT = frozenset({DepositState.CREATED, DepositState.PENDING})
+# What may have been charged, or was.
+COUNTED = IN_FLIGHT | PAID_IN
 
 
 def parse_limit(given: object) -> int:
@@ -48,33 +53,39 @@ def set_auto_top_up(
 ) -> AutoTopUp:
     """Let a wallet fill itself by `amount` when less than `threshold` is free; replaces an earlier rule.
 
-    Raises Invalid `amount_range`.
+    The same rule once more is the same rule: what it has begun goes on. Raises Invalid `amount_range`.
     """
     actor.require("wallet:deposit")
     sane = LEAST <= amount <= MOST and 0 <= threshold <= MOST and amount % CENT == 0
     if not (sane and amount <= month_max <= MOST_A_MONTH):
         raise Invalid("amount_range", "Fill up by 1 to 10,000, and at most the limit of a month.")
-    # What the earlier rule has begun is not what its owner wants now.
-    expire_begun(actor, actor.user_id)
-    rule, _ = AutoTopUp.objects.update_or_create(
-        owner_id=actor.user_id,
-        defaults={
-            "enabled": True,
-            "threshold": threshold,
-            "amount": amount,
-            "month_max": month_max,
-            "currency": settings.CURRENCY,
-            "provider": settings.DC.payments,
-            "customer": saved.customer,
-            "method": saved.method,
-            "since": clock.now(),
-            "failures": 0,
-            "next_at": clock.now(),
-            "note": "",
-        },
-    )
+    wanted = {
+        "enabled": True,
+        "threshold": threshold,
+        "amount": amount,
+        "month_max": month_max,
+        "currency": settings.CURRENCY,
+        "provider": settings.DC.payments,
+        "customer": saved.customer,
+        "method": saved.method,
+    }
+    rule = _replace_rule(actor, wanted)
     _record(actor, rule, "top_up.set", threshold=threshold, amount=amount, month_max=month_max)
     return rule
+
+
+def _replace_rule(actor: Actor, wanted: dict[str, object]) -> AutoTopUp:
+    """Make a person's rule what is wanted now, and give up what another rule has begun and nobody was asked for."""
+    begun = begun_of(actor.user_id)
+    earlier = AutoTopUp.objects.lock().filter(owner_id=actor.user_id).first()
+    # Only now: whoever began something under the earlier rule has written it down before this second.
+    since = now = clock.now()
+    if earlier is not None and all(getattr(earlier, key) == wanted[key] for key in wanted):
+        since = earlier.since
+    else:
+        expire_unasked(actor, begun)
+    fresh = {"since": since, "failures": 0, "next_at": now, "note": ""}
+    return AutoTopUp.objects.update_or_create(owner_id=actor.user_id, defaults=wanted | fresh)[0]
 
 
 @transaction.atomic
@@ -91,18 +102,28 @@ def auto_top_up_of(*, actor: Actor) -> AutoTopUp | None:
 
 @dataclass(frozen=True)
 class TopUp:
-    """How a wallet fills itself: the rule, what was used of the month (nano-units), whether a method may be charged."""
+    """How a wallet fills itself: the rule, what was used of the month (nano-units), whether a method may be charged.
+
+    `waiting`: the provider was asked to charge and has not answered yet.
+    """
 
     rule: AutoTopUp | None
     used: int
     method: bool
+    waiting: bool = False
 
 
 def top_up_of(*, actor: Actor) -> TopUp:
     """Return how the actor's wallet fills itself."""
     actor.require("wallet:read")
     method = _remembered(actor).exists()
-    return TopUp(auto_top_up_of(actor=actor), _used_this_month(actor.user_id), method)
+    waiting = _in_flight(actor.user_id).filter(asked_at__isnull=False).exists()
+    return TopUp(auto_top_up_of(actor=actor), _used_this_month(actor.user_id), method, waiting)
+
+
+def _in_flight(owner_id: uuid.UUID) -> DepositQuerySet:
+    states = [state.value for state in IN_FLIGHT]
+    return Deposit.objects.filter(owner_id=owner_id, auto=True, state__in=states)
 
 
 def _used_this_month(owner_id: uuid.UUID) -> int:
@@ -111,7 +132,7 @@ def _used_this_month(owner_id: uuid.UUID) -> int:
         owner_id=owner_id,
         auto=True,
         created_at__gte=month,
-        state__in=[state.value for state in PAID_IN],
+        state__in=[state.value for state in COUNTED],
     )
     return int(charged.aggregate(total=Sum("amount"))["total"] or 0)
 
@@ -166,17 +187,20 @@ def due_rules(*, limit: int = 200) -> list[uuid.UUID]:
 
 @transaction.atomic
 def method_to_charge(*, deposit_id: uuid.UUID) -> SavedMethod | None:
-    """Return what a deposit of a top-up may be charged to; None when it is over.
+    """Return what a deposit of a top-up may be charged to, and note that it is asked for; None when it may not.
 
-    One that its owner no longer wants, because the rule was stopped or changed since, is over from here on.
+    One that its owner no longer wants, because the rule was stopped or changed since, is charged no more. It is over
+    from here on unless the provider was asked before: what came of that is for the provider to tell.
     """
     found = Deposit.objects.lock().get(pk=deposit_id)
     if DepositState(found.state) is not DepositState.CREATED:
         return None
     rule = AutoTopUp.objects.lock().filter(owner_id=found.owner_id, enabled=True).first()
     if rule is None or rule.amount != found.amount or rule.since > found.created_at:
-        move_deposit(Actor.system(), found, DepositState.EXPIRED)
+        expire_unasked(Actor.system(), [found])
         return None
+    found.asked_at, found.ref = clock.now(), rule.customer
+    found.save(update_fields=["asked_at", "ref"])
     return SavedMethod(rule.customer, rule.method)
 
 
@@ -187,8 +211,7 @@ def begin_top_up(*, rule_id: uuid.UUID) -> Deposit | None:
     now = clock.now()
     if not rule.enabled or rule.next_at > now:
         return None
-    mine = Deposit.objects.filter(owner_id=rule.owner_id, auto=True)
-    if mine.filter(state__in=[state.value for state in IN_FLIGHT]).exists():
+    if _in_flight(rule.owner_id).exists():
         return None
     wallet = wallet_of(rule.owner_id, rule.currency)
     if wallet.frozen or ledger.free(wallet) >= rule.threshold:

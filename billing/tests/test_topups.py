@@ -261,58 +261,6 @@ def poor(alice: Actor) -> Actor:
     return alice
 
 
-def away(self: object, **_: object) -> None:
-    raise ProviderAway("busy")
-
-
-def test_whoever_has_said_stop_is_not_charged_for_what_was_begun_before(
-    poor: Actor, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    rule(poor)
-    with monkeypatch.context() as patch:
-        patch.setattr(FakeProvider, "charge_saved", away)
-        tasks.top_up_wallets()
-    made = Deposit.objects.get()
-    services.stop_auto_top_up(actor=poor)
-    tasks.top_up_wallets()
-    assert (has(poor), Deposit.objects.get().state) == (0, "expired")
-    # What the provider had taken all the same is theirs.
-    paid = provider().charge_saved(
-        deposit_id=made.pk, amount=made.amount, currency=made.currency, saved=CARD
-    )
-    assert paid is not None
-    services.apply_event(provider="fake", event=paid)
-    assert (has(poor), AutoTopUp.objects.get().enabled) == (20, False)
-
-
-def test_a_rule_that_was_changed_is_not_charged_by_what_it_was(
-    poor: Actor, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    rule(poor)
-    with monkeypatch.context() as patch:
-        patch.setattr(FakeProvider, "charge_saved", away)
-        tasks.top_up_wallets()
-    services.set_auto_top_up(
-        actor=poor, saved=CARD, threshold=5 * USD, amount=10 * USD, month_max=10 * USD
-    )
-    assert Deposit.objects.get().state == "expired"
-    tasks.top_up_wallets()
-    assert has(poor) == 10
-
-
-@pytest.mark.parametrize(
-    "changed", [{"amount": 10 * USD}, {"since": dt.datetime(2026, 11, 4, tzinfo=dt.UTC)}]
-)
-def test_what_began_while_a_rule_was_being_changed_is_given_up(
-    poor: Actor, changed: dict[str, object]
-) -> None:
-    made = services.begin_top_up(rule_id=rule(poor).pk)
-    assert made is not None
-    AutoTopUp.objects.update(**changed)
-    assert services.method_to_charge(deposit_id=made.pk) is None
-    assert Deposit.objects.get().state == "expired"
-
-
 def test_a_charge_is_not_made_once_its_rule_is_off(poor: Actor) -> None:
     made = services.begin_top_up(rule_id=rule(poor).pk)
     assert made is not None
