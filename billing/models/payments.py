@@ -80,7 +80,10 @@ class DisputeQuerySet(models.QuerySet["Dispute"]):
 
 
 class Dispute(models.Model):
-    """A payer's bank asks for a deposit back. `amount` of `asked` was taken; the lock of the deposit guards it."""
+    """A payer's bank asks for a deposit back. `amount` of `asked` was taken; the lock of the deposit guards it.
+
+    Once it is lost both are the same, even if some of the deposit had been sent back before.
+    """
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     deposit = models.ForeignKey(Deposit, models.PROTECT, related_name="disputes")

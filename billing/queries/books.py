@@ -41,14 +41,19 @@ CHECKS = {
         LEFT JOIN billing_depositreturn r ON r.deposit_id = d.id AND r.state <> 'failed'
         GROUP BY d.id HAVING d.refunded <> COALESCE(SUM(r.amount), 0)""",
     "deposit {0}: {1} of {2} nano-units are free, though a refund or a dispute lacks some": """
-        SELECT d.id, d.amount - d.refunded - x.disputed, d.amount FROM billing_deposit d
+        SELECT d.id, d.amount - d.refunded - x.open, d.amount FROM billing_deposit d
         CROSS JOIN LATERAL (
-            SELECT COALESCE(SUM(amount), 0) AS disputed, COALESCE(SUM(asked - amount), 0) AS lacking
-            FROM billing_dispute WHERE deposit_id = d.id AND state <> 'won') x
+            SELECT COALESCE(SUM(amount) FILTER (WHERE state = 'open'), 0) AS open,
+                   COALESCE(SUM(amount) FILTER (WHERE state = 'lost'), 0) AS lost,
+                   COALESCE(SUM(asked - amount) FILTER (WHERE state = 'open'), 0) AS lacking
+            FROM billing_dispute WHERE deposit_id = d.id) x
         CROSS JOIN LATERAL (
             SELECT COALESCE(SUM(asked - amount), 0) AS lacking
             FROM billing_depositreturn WHERE deposit_id = d.id AND state = 'sent') r
-        WHERE d.amount > d.refunded + x.disputed AND x.lacking + r.lacking > 0""",
+        WHERE (d.amount > d.refunded + x.open AND r.lacking > 0)
+           OR (d.amount > d.refunded + x.open + x.lost AND x.lacking > 0)""",
+    "dispute {0}: lost, {1} of the {2} nano-units that the bank took": """
+        SELECT id, amount, asked FROM billing_dispute WHERE state = 'lost' AND amount <> asked""",
     "return {0}: {1} of {2} nano-units; taken and undone were {3}": """
         SELECT r.id, r.state, r.amount, ARRAY[x.taken, x.undone] FROM billing_depositreturn r
         CROSS JOIN LATERAL (
@@ -60,7 +65,7 @@ CHECKS = {
     "deposit {0}: {1} nano-units went back, and only {2} came": """
         SELECT d.id, d.refunded + x.disputed, d.amount FROM billing_deposit d
         JOIN (SELECT deposit_id, SUM(amount) AS disputed FROM billing_dispute
-              WHERE state <> 'won' GROUP BY deposit_id) x ON x.deposit_id = d.id
+              WHERE state = 'open' GROUP BY deposit_id) x ON x.deposit_id = d.id
         WHERE d.refunded + x.disputed > d.amount""",
     "deposit {0}: {1}, and {2} of its disputes are open": """
         SELECT d.id, d.state, COUNT(x.id) FROM billing_deposit d

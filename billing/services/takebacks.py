@@ -1,9 +1,10 @@
 """Money that goes back to a card, by a refund or a dispute, and the debts that this may leave. Nano-units.
 
 Each refund and each dispute asks for a part of its deposit and takes what no other has of it; what one of them gives
-up goes to the next that still lacks some. It leaves the wallet as far as the wallet's free money goes; the rest
-becomes a receivable: a wallet is never below zero. While something is disputed or owed the wallet is frozen, and what
-is free pays the debt first.
+up goes to the next that still lacks some. A dispute that is lost takes all that it asked for, also beyond the
+deposit: then both the refund and the bank's decision have taken money from us, and the payer has it twice. It leaves
+the wallet as far as the wallet's free money goes; the rest becomes a receivable: a wallet is never below zero. While
+something is disputed or owed the wallet is frozen, and what is free pays the debt first.
 """
 
 from __future__ import annotations
@@ -46,21 +47,27 @@ def settle(found: Deposit) -> None:
 
 
 def _take_more(found: Deposit) -> None:
-    """Take for each refund and dispute, oldest first, what it asks for and nothing else has taken."""
-    disputes = Dispute.objects.filter(deposit=found).exclude(state=WON.value)
+    """Take for each refund and open dispute, oldest first, what it asks for and nothing else has taken."""
+    disputes = Dispute.objects.filter(deposit=found, state=OPEN.value)
     for dispute in disputes.order_by("opened_at", "pk"):
-        if more := min(dispute.asked - dispute.amount, left_of(found)):
-            take(found, dispute.pk, more, "dispute")
-            dispute.amount += more
-            dispute.save(update_fields=["amount"])
+        _take_for(found, dispute, min(dispute.asked - dispute.amount, left_of(found)))
     sent = DepositReturn.objects.filter(deposit=found, state=ReturnState.SENT.value)
     for made in sent.order_by("created_at", "pk"):
-        if more := min(made.asked - made.amount, left_of(found)):
+        # What a bank took for good is beside it: whichever of the two is told first, both have gone.
+        left = found.amount - found.refunded - _disputed(found, OPEN)
+        if (more := min(made.asked - made.amount, left)) > 0:
             take(found, made.pk, more, "returned")
             made.amount += more
             made.save(update_fields=["amount"])
             found.refunded += more
             found.save(update_fields=["refunded"])
+
+
+def _take_for(found: Deposit, dispute: Dispute, more: int) -> None:
+    if more > 0:
+        take(found, dispute.pk, more, "dispute")
+        dispute.amount += more
+        dispute.save(update_fields=["amount"])
 
 
 def _dispute(found: Deposit, event: ProviderEvent) -> bool:
@@ -74,6 +81,7 @@ def _dispute(found: Deposit, event: ProviderEvent) -> bool:
     dispute = known or _open(found, event, takes=event.kind is Kind.DISPUTE_LOST)
     state = DisputeState(dispute.state)
     if event.kind is Kind.DISPUTE_LOST and state is OPEN:
+        _take_for(found, dispute, dispute.asked - dispute.amount)
         _close(found, dispute, LOST)
     elif event.kind is Kind.DISPUTE_WON and state is not WON:
         give_back(found, dispute.pk, taken="dispute", given="dispute_won")
@@ -123,15 +131,15 @@ def _tell(found: Deposit, dispute: Dispute) -> None:
     )
 
 
-def _disputed(found: Deposit) -> int:
-    """Return how much of a deposit disputes hold or have taken for good."""
-    held = Dispute.objects.filter(deposit=found).exclude(state=WON.value)
+def _disputed(found: Deposit, *states: DisputeState) -> int:
+    """Return how much of a deposit disputes hold (`OPEN`) or have taken for good (`LOST`)."""
+    held = Dispute.objects.filter(deposit=found, state__in=[state.value for state in states])
     return int(held.aggregate(total=Sum("amount"))["total"] or 0)
 
 
 def left_of(found: Deposit) -> int:
     """Return how much of a paid deposit neither went back nor is disputed (nano-units)."""
-    return found.amount - found.refunded - _disputed(found)
+    return max(0, found.amount - found.refunded - _disputed(found, OPEN, LOST))
 
 
 def restate(found: Deposit) -> None:

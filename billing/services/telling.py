@@ -45,12 +45,14 @@ def tell_of_dispute(*, dispute_id: uuid.UUID, state: str) -> None:
         DisputeState.WON: "dispute_won",
         DisputeState.LOST: "dispute_lost",
     }[DisputeState(state)]
+    # What a bank asks for need not have been there: some may have been sent back before.
+    amount = found.amount if code == "dispute_won" else found.asked
     accounts.notify(
         user_id=found.deposit.owner_id,
         code=code,
         key=str(dispute_id),
         subject_id=found.deposit_id,
-        params={"amount": found.amount, "currency": found.deposit.currency},
+        params={"amount": amount, "currency": found.deposit.currency},
     )
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from itertools import permutations
+
 import pytest
 from django.core.management import CommandError, call_command
 
 from accounts.actors import Actor
+from audit.models import AuditEvent
 from billing import services, tasks
 from billing.models import Account, AutoTopUp, Deposit, Dispute, PaymentEvent, Transfer
-from billing.providers import SavedMethod
+from billing.providers import SavedMethod, Sent
+from billing.providers.stripe_ import StripeProvider
 from billing.tests.payments import (
     BOUNCED,
     CLOSED,
@@ -19,6 +23,7 @@ from billing.tests.payments import (
     asked,
     balance,
     dispute,
+    ours,
     paid,
     refund,
     send,
@@ -181,6 +186,63 @@ def test_refunds_and_disputes_together_never_take_more_than_was_paid(
     assert (state(deposit), balance(alice)) == ("refunded", (0, False))
 
 
+def test_what_a_refund_has_returned_and_a_bank_takes_for_good_as_well_is_owed(
+    alice: Actor, deposit: Deposit
+) -> None:
+    assert send(REFUNDED, refund(deposit, 1500)) == (200, "refunded")
+    assert send(DISPUTED, dispute(deposit, 2000)) == (200, "disputed")
+    assert (balance(alice), owed(alice)) == ((0, True), 0)
+    assert send(CLOSED, dispute(deposit, status="lost")) == (200, "dispute_lost")
+    assert send(CLOSED, dispute(deposit, status="lost")) == (200, "nothing_new")
+    # 35 went out of 20.
+    assert (state(deposit), balance(alice), owed(alice)) == ("lost", (0, True), 15 * USD)
+    assert AuditEvent.objects.get(verb="dispute.lost").data["amount"] == 20 * USD
+    send(PAID, paid(asked(alice, 10)))
+    assert (balance(alice), owed(alice)) == ((0, True), 5 * USD)
+    # The bank changes its mind: what was paid of the debt is alice's again.
+    reinstated = dispute(deposit, status="won")
+    assert send("charge.dispute.funds_reinstated", reinstated) == (200, "dispute_won")
+    assert (state(deposit), balance(alice), owed(alice)) == ("succeeded", (15 * USD, False), 0)
+
+
+@pytest.mark.parametrize("bounces", [False, True])
+@pytest.mark.parametrize("ends", ["lost", "won", "reinstated"])
+@pytest.mark.parametrize("order", list(permutations(["refund", "dispute", "end", "bounce"])))
+def test_in_whatever_order_it_is_told_what_is_owed_is_what_went_out_twice(
+    alice: Actor, deposit: Deposit, order: tuple[str, ...], ends: str, bounces: bool
+) -> None:
+    closed = dispute(deposit, 1200, status="won" if ends == "won" else "lost")
+    for told in order:
+        if told == "refund":
+            assert send(REFUNDED, refund(deposit, 2000))[0] == 200
+        elif told == "dispute":
+            assert send(DISPUTED, dispute(deposit, 1200))[0] == 200
+        elif told == "end":
+            assert send(CLOSED, closed)[0] == 200
+        elif bounces:
+            assert send(BOUNCED, refund(deposit, 2000))[0] == 200
+    if ends == "reinstated":
+        send("charge.dispute.funds_reinstated", dispute(deposit, 1200, status="won"))
+    out = (0 if bounces else 20) + (12 if ends == "lost" else 0)
+    assert (balance(alice)[0], owed(alice)) == (max(0, 20 - out) * USD, max(0, out - 20) * USD)
+    assert balance(alice)[1] is (out > 20)
+
+
+def test_what_staff_sent_back_and_is_lost_to_a_bank_afterwards_is_owed(
+    alice: Actor, deposit: Deposit, dora: Actor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = services.return_deposit(
+        actor=dora, deposit_id=deposit.pk, amount=None, reason="asked", idempotency_key="k"
+    )
+    monkeypatch.setattr(StripeProvider, "give_back", lambda *a, **k: Sent(f"re_{made.pk}"))
+    tasks.send_returns()
+    assert send(REFUNDED, ours(deposit, made)) == (200, "nothing_new")
+    assert send(DISPUTED, dispute(deposit)) == (200, "disputed")
+    assert owed(alice) == 0
+    assert send(CLOSED, dispute(deposit, status="lost")) == (200, "dispute_lost")
+    assert (owed(alice), balance(alice)) == (20 * USD, (0, True))
+
+
 def test_a_bank_that_only_asks_changes_nothing(alice: Actor, deposit: Deposit) -> None:
     asks = dispute(deposit, status="warning_needs_response")
     assert send(DISPUTED, asks) == (200, "inquiry")
@@ -249,6 +311,11 @@ def test_ledger_verify_names_a_dispute_and_a_wallet_that_do_not_add_up(
         call_command("ledger_verify")
     Deposit.objects.update(refunded=0)
     assert Transfer.objects.filter(kind="dispute").count() == 1
+    send(CLOSED, dispute(deposit, status="lost"))
+    Dispute.objects.update(asked=19 * USD)
+    with pytest.raises(CommandError, match=f"dispute {found.pk}: lost, 20000000000 of the 19"):
+        call_command("ledger_verify")
+    Dispute.objects.update(asked=20 * USD)
 
 
 @pytest.mark.parametrize("told", ["disputed", "refunded"])
