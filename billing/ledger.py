@@ -9,12 +9,13 @@ from __future__ import annotations
 import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 
 from django.db import connection
 from django.db.models import Max, Q
 
 from billing import metering
-from billing.models import Account, AccountKind, Meter, Transfer
+from billing.models import Account, AccountKind, Meter, Refund, Transfer
 from core import clock
 from core.ids import new_id
 
@@ -244,21 +245,16 @@ def _undone(meter: Meter, end: int, group: uuid.UUID) -> list[Transfer]:
     The same statement gives the wallet at least as much, so it can pay.
     """
     given = Transfer.objects.filter(reverses__meter=meter, reverses__t1__gt=end, meter=None)
+    rows = list(given.select_related("src", "reverses").order_by("reverses_id", "pk"))
+    credits = Refund.objects.filter(pk__in={row.group_id for row in rows}, kind="credit")
+    spans = {made.pk: (made.evidence["from"], made.evidence["to"]) for made in credits}
     undone: Counter[int] = Counter()
-    rows = list(given.select_related("src", "reverses").order_by("-pk"))
     for earlier in Transfer.objects.filter(reverses__in=rows):
         undone[earlier.reverses_id or 0] += earlier.amount
-    stands = {row.reverses_id: _stands(row.reverses, end) for row in rows}
-    excess: Counter[int | None] = Counter()
-    for row in rows:
-        excess[row.reverses_id] += row.amount - undone[row.pk]
-    for original, left in stands.items():
-        excess[original] = max(0, excess[original] - left)
     found = []
-    for row in rows:
-        amount = min(excess[row.reverses_id], row.amount - undone[row.pk])
-        excess[row.reverses_id] -= amount
-        if amount > 0:
+    for _, of_one in groupby(rows, key=lambda row: row.reverses_id):
+        stands = [(row, row.amount - undone[row.pk]) for row in of_one]
+        for row, amount in _to_undo(stands, spans, meter.settled, end):
             found.append(
                 Transfer(group_id=group, src=meter.wallet, dst=row.src, amount=amount, kind="undone",
                          reverses=row, created_at=clock.now())
@@ -266,12 +262,38 @@ def _undone(meter: Meter, end: int, group: uuid.UUID) -> list[Transfer]:
     return found
 
 
-def _stands(posting: Transfer | None, end: int) -> int:
-    """Return how much of a metered posting lies before `end` (epoch seconds)."""
+def _to_undo(
+    stands: list[tuple[Transfer, int]],
+    spans: Mapping[uuid.UUID, tuple[int, int]],
+    settled: int,
+    end: int,
+) -> list[tuple[Transfer, int]]:
+    """Return how much to undo of what was given back of one posting, the oldest first, when it ends at `end`.
+
+    Of a credit, which names its seconds, what of them lies there; of refunds, which name none, as much as
+    is more than what is left of the posting, of the latest first.
+    """
+    posting = stands[0][0].reverses
     assert posting is not None
     assert posting.t0 is not None
     assert posting.t1 is not None
-    return posting.amount // (posting.t1 - posting.t0) * max(0, end - posting.t0)
+    rate, last = posting.amount // (posting.t1 - posting.t0), min(posting.t1, settled)
+    dated = [(row, amount) for row, amount in stands if row.group_id in spans]
+    others = [(row, amount) for row, amount in stands if row.group_id not in spans]
+    given = [
+        metering.Given(amount, max(posting.t0, since), min(last, until))
+        for row, amount in dated
+        for since, until in [spans[row.group_id]]
+    ]
+    behind = metering.given_behind(given, rate=rate, end=end)
+    found = [(row, part) for (row, _), part in zip(dated, behind, strict=True)]
+    keeps = metering.charge(rate=rate, start=posting.t0, end=max(posting.t0, end))
+    excess = sum(amount for _, amount in stands) - sum(behind) - keeps
+    for row, amount in reversed(others):
+        part = max(0, min(excess, amount))
+        excess -= part
+        found.append((row, part))
+    return [(row, part) for row, part in found if part]
 
 
 def _legs(meter: Meter) -> list[tuple[Account, int, str]]:

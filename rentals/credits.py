@@ -6,12 +6,15 @@
 from __future__ import annotations
 
 import datetime as dt
+import uuid
 from dataclasses import dataclass
 
 HOUR = 3600
 # A shorter outage of the platform's own tunnel server is not credited.
 TUNNELS_MAY_BE_DOWN = dt.timedelta(seconds=30)
 TUNNELS = "tunnels_down"
+# For so long a credit waits for what becomes of a restart during the outage: whether it is billed through.
+TUNNELS_DECIDED_WITHIN = dt.timedelta(hours=1)
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,11 @@ def rule_of(
     # Whoever ends what cannot be reached has lost the work, whatever the reason says.
     fits = (rule for rule in RULES if code in rule.codes or (machine_lost and not rule.codes))
     return next((rule for rule in fits if not lacks.get(rule.needs)), None)
+
+
+def tunnels_incident(outage_id: uuid.UUID) -> str:
+    """Return what one outage of the platform's own tunnel server is called in its credits."""
+    return f"{TUNNELS}:{outage_id}"
 
 
 def to_markdown() -> str:

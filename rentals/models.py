@@ -10,6 +10,7 @@ from django.conf import settings
 from django.db import models
 from django.db.models import Exists, OuterRef, Q
 
+from billing.models import Meter
 from core import clock
 from core.ids import new_id
 from rentals.machine import PRICE, RENTAL, PriceState, State
@@ -85,10 +86,13 @@ class RentalQuerySet(models.QuerySet["Rental"]):
         near = Q(price_until__lte=soon) & ~Q(state=State.ENDED.value)
         return self.filter(near | dead).distinct()
 
-    def used_through(self, host: str, since: dt.datetime, until: dt.datetime) -> Self:
-        """Rentals behind one public address that were usable at some time in [since, until)."""
+    def used_at(self, host: str, since: dt.datetime) -> Self:
+        """Rentals behind one public address that were billed for work at an instant, started again since or not."""
+        at = clock.to_epoch(since)
         lived = Q(ended_at=None) | Q(ended_at__gt=since)
-        return self.filter(lived, ssh_host=host, running_since__lt=until).order_by("pk")
+        work = Meter.objects.filter(subject_id=OuterRef("pk"), kind="compute", started__lte=at)
+        billed = Exists(work.filter(Q(ended=None) | Q(ended__gt=at)))
+        return self.filter(lived, billed, ssh_host=host).order_by("pk")
 
     def lock(self) -> Self:
         return self.select_for_update(no_key=True, of=("self",)).order_by("pk")

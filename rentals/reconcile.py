@@ -16,13 +16,14 @@ from contextlib import contextmanager
 
 from django.conf import settings
 from django.db import DatabaseError
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q
 
 from accounts.actors import Actor
+from billing.models import Refund
 from core import clock
 from core.errors import DomainError
 from nodes.machine import NodeStatus, Wish, WorkloadState
-from nodes.models import Node, Workload
+from nodes.models import Node, TunnelOutage, Workload
 from nodes.services import has_restarted, note_settled, unsettled_outages
 from rentals import credits, probing, reasons, services
 from rentals.machine import COMING_UP, DISK_KEPT, LIVE, State
@@ -255,16 +256,27 @@ def settle_tunnel_outages() -> None:
     """
     horizon = dt.timedelta(seconds=settings.DC.settle_horizon_seconds)
     for outage in unsettled_outages(before=clock.now() - horizon):
-        assert outage.until is not None
-        if outage.until - outage.since > credits.TUNNELS_MAY_BE_DOWN:
-            there = Rental.objects.used_through(
-                outage.server.public_host, outage.since, outage.until
-            )
-            for rental_id in list(there.values_list("pk", flat=True)):
-                services.credit_tunnels(
-                    actor=Actor.system(), rental_id=rental_id, outage_id=outage.pk
-                )
-        note_settled(outage_id=outage.pk)
+        if _credit_all(outage):
+            note_settled(outage_id=outage.pk)
+
+
+def _credit_all(outage: TunnelOutage) -> bool:
+    """Credit whom an outage has shut off; whether that was all of them."""
+    assert outage.until is not None
+    if outage.until - outage.since <= credits.TUNNELS_MAY_BE_DOWN:
+        return True
+    there = Rental.objects.used_at(outage.server.public_host, outage.since)
+    # Who stopped or started it again meanwhile is billed through or is not, by what becomes of that.
+    undecided = Q(billed_until__lt=outage.until)
+    if clock.now() - outage.until > credits.TUNNELS_DECIDED_WITHIN:
+        undecided = Q(pk=None)
+    wait = list(there.filter(undecided).values_list("pk", flat=True))
+    incident = credits.tunnels_incident(outage.pk)
+    done = Refund.objects.filter(subject_id=OuterRef("pk"), kind="credit", incident=incident)
+    due = there.exclude(pk__in=wait).exclude(Exists(done))
+    for rental_id in list(due.values_list("pk", flat=True)):
+        services.credit_tunnels(actor=Actor.system(), rental_id=rental_id, outage_id=outage.pk)
+    return not wait
 
 
 def pause_node(node_id: uuid.UUID, last_beat: int) -> None:

@@ -199,7 +199,7 @@ def test_nobody_is_credited_by_themselves_or_for_nothing(alice: Actor) -> None:
     assert not Refund.objects.exists()
 
 
-def test_an_outage_learned_of_after_a_credit_gives_no_second_back_twice(
+def test_an_outage_learned_of_after_a_credit_takes_back_what_of_the_credit_was_for_its_seconds(
     alice: Actor, bob: Actor
 ) -> None:
     meter = use(alice, bob)
@@ -207,12 +207,39 @@ def test_an_outage_learned_of_after_a_credit_gives_no_second_back_twice(
     assert wallet(alice) == 5 * USD
     assert meter.ended is not None
     services.take_back(actor=SYSTEM, subject_id=meter.subject_id, since=meter.ended - 300)
-    # The last 300 s are not billed at all; of the 700 s before, the credit of 5 still stands.
-    assert (wallet(alice), have(bob)) == (8 * USD, (int(1.8 * USD), 0, 0))
-    services.take_back(actor=SYSTEM, subject_id=meter.subject_id, since=meter.ended - 900)
-    assert (wallet(alice), have(bob)) == (10 * USD, (0, 0, 0))
+    # The last 300 s are not billed at all; of the 700 s before, the credit of [500, 700) stands.
+    assert (wallet(alice), have(bob)) == (5 * USD, (int(4.5 * USD), 0, 0))
+    services.take_back(actor=SYSTEM, subject_id=meter.subject_id, since=meter.ended - 600)
+    # Nothing of the 400 s that are left was credited.
+    assert (wallet(alice), have(bob)) == (6 * USD, (int(3.6 * USD), 0, 0))
     services.take_back(actor=SYSTEM, subject_id=meter.subject_id, since=0)
-    assert wallet(alice) == 10 * USD
+    assert (wallet(alice), have(bob)) == (10 * USD, (0, 0, 0))
+
+
+def test_an_outage_before_what_was_credited_leaves_nothing_of_it(alice: Actor, bob: Actor) -> None:
+    meter = use(alice, bob)
+    assert meter.ended is not None
+    credit(meter, last=100)
+    refund(SYSTEM, meter, 2, borne_by=Bearer.PLATFORM)
+    services.take_back(actor=SYSTEM, subject_id=meter.subject_id, since=meter.ended - 200)
+    # 8 used; the credit is gone with its seconds, the refund, which names none, stands.
+    assert (wallet(alice), have(bob)) == (4 * USD, (int(7.2 * USD), 0, 0))
+    services.take_back(actor=SYSTEM, subject_id=meter.subject_id, since=meter.ended - 900)
+    assert (wallet(alice), have(bob)) == (10 * USD, (int(0.9 * USD), 0, 0))
+
+
+def test_of_credits_that_overlap_each_second_is_undone_once(alice: Actor, bob: Actor) -> None:
+    meter = use(alice, bob)
+    assert meter.ended is not None
+    credit(meter, "short", last=100)
+    credit(meter, "long", last=400)
+    assert wallet(alice) == 4 * USD
+    services.take_back(actor=SYSTEM, subject_id=meter.subject_id, since=meter.ended - 50)
+    assert (wallet(alice), have(bob)) == (4 * USD, (int(5.4 * USD), 0, 0))
+    services.take_back(actor=SYSTEM, subject_id=meter.subject_id, since=meter.ended - 200)
+    assert (wallet(alice), have(bob)) == (4 * USD, (int(5.4 * USD), 0, 0))
+    services.take_back(actor=SYSTEM, subject_id=meter.subject_id, since=meter.ended - 500)
+    assert (wallet(alice), have(bob)) == (5 * USD, (int(4.5 * USD), 0, 0))
 
 
 def test_an_adjustment_is_a_gift_with_a_reason(alice: Actor, dora: Actor) -> None:

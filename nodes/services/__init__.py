@@ -42,6 +42,7 @@ from nodes.services.tunnels import admit_login, admit_proxy, tunnel_settings
 from nodes.services.watching import (
     note_settled,
     note_tunnels,
+    tunnels_back,
     tunnels_down,
     unsettled_outages,
 )
@@ -110,6 +111,7 @@ __all__ = [
     "tell_host",
     "tell_of_listing",
     "tunnel_settings",
+    "tunnels_back",
     "tunnels_down",
     "unsettled_outages",
     "warn_of_logs",

@@ -7,6 +7,7 @@ import uuid
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import Max
 
 from accounts.actors import Actor
 from audit import services as audit
@@ -76,6 +77,12 @@ def _record(outage: TunnelOutage, verb: str) -> None:
 def tunnels_down(*, host: str) -> bool:
     """Whether the tunnel server with this public address is known not to work."""
     return bool(TunnelOutage.objects.filter(server__public_host=host, until=None).exists())
+
+
+def tunnels_back(*, host: str, before: dt.datetime) -> dt.datetime | None:
+    """When the newest outage of the tunnel server with this public address ended, of those over by `before`."""
+    over = TunnelOutage.objects.filter(server__public_host=host, until__lte=before)
+    return over.aggregate(last=Max("until"))["last"]
 
 
 def unsettled_outages(*, before: dt.datetime) -> list[TunnelOutage]:

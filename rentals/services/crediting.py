@@ -34,7 +34,7 @@ def credit_tunnels(*, actor: Actor, rental_id: uuid.UUID, outage_id: uuid.UUID) 
     made = billing.credit_fault(
         actor=actor,
         subject_id=rental.pk,
-        incident=f"{credits.TUNNELS}:{outage.pk}",
+        incident=credits.tunnels_incident(outage.pk),
         since=since,
         until=until,
         kinds=("compute", "storage"),

@@ -13,7 +13,7 @@ from audit import services as audit
 from billing import services as billing
 from core import clock, outbox
 from nodes.models import Node
-from nodes.services import tunnels_down
+from nodes.services import tunnels_back, tunnels_down
 from rentals.events import RentalContact
 from rentals.machine import State
 from rentals.models import Rental
@@ -86,7 +86,7 @@ def note_probe(*, actor: Actor, rental_id: uuid.UUID, sign: Sign, at: dt.datetim
     """Write down one probe of a running rental through its public address.
 
     A closed address is not its renter's doing: two in a row make it unreachable, unbilled from the last good
-    probe, and one answer heals it. A container that is silent behind an open address may be: it is billed,
+    probe (an outage of our own tunnels after it is billed, and credited by us), and one answer heals it. A container that is silent behind an open address may be: it is billed,
     and stops when it was silent for `DC_SILENT_SECONDS` (ADR 15). What follows from the probe is done under the
     same lock: a restart or a stop comes before all of it or after.
     """
@@ -111,7 +111,10 @@ def note_probe(*, actor: Actor, rental_id: uuid.UUID, sign: Sign, at: dt.datetim
     if sign is Sign.ANSWERS:
         resume_billing(actor=actor, rental_id=rental_id, at=since)
     elif sign is Sign.CLOSED and rental.missed_probes >= MISSES_UNTIL_UNREACHABLE:
-        pause_billing(actor=actor, rental_id=rental_id, at=last_good)
+        # What of that was an outage of ours is the platform's to pay: its host keeps its share (docs/credits.md).
+        ours = tunnels_back(host=rental.ssh_host, before=at)
+        ended = clock.to_epoch(ours) if ours else last_good
+        pause_billing(actor=actor, rental_id=rental_id, at=max(last_good, ended))
     elif rental.silent_probes * settings.DC.probe_seconds >= settings.DC.silent_seconds:
         _stop_silent(actor, rental, since)
 

@@ -22,7 +22,7 @@ from hostagent.protocol import WorkloadState
 from nodes import services as nodes
 from nodes import tasks as node_tasks
 from nodes.models import ProxyServer, TunnelOutage
-from rentals import probing, services, tasks
+from rentals import probing, reconcile, services, tasks
 from rentals.probing import Sign
 from rentals.services.crediting import credit_tunnels
 from rentals.tests.test_life import Scene
@@ -212,3 +212,121 @@ def test_two_outages_within_one_posting_are_both_given_back(scene: Tunnels) -> N
     scene.settle()
     given = sum(made.amount for made in Refund.objects.all())
     assert (Refund.objects.count(), given) == (2, scene.rate() * 130)
+
+
+def late(scene: Tunnels, sign: Sign, looks: int) -> None:
+    """Our server answers again; each look at the rental finds `sign`."""
+    scene.sign = sign
+    for _ in range(looks):
+        scene.traveller.shift(30)
+        scene.agent.beat()
+        nodes.note_tunnels(server_name="local", error="")
+        tasks.probe_rentals()
+        scene.drain()
+
+
+def test_an_outage_of_the_machine_after_one_of_ours_gives_no_second_back_twice(
+    scene: Tunnels,
+) -> None:
+    before, since = scene.total(scene.alice), clock.epoch()
+    scene.live(3600)
+    last_good = clock.epoch()
+    scene.live(600, down=True)
+    # Nobody greets in the container, say because alice has stopped its SSH server ...
+    late(scene, Sign.SILENT, 4)
+    tasks.settle_tunnel_outages()
+    [made] = Refund.objects.all()
+    assert (made.borne_by, made.amount) == ("platform", scene.rate() * 630)
+    # ... and then its host closes its tunnel: the last good look was before our outage.
+    late(scene, Sign.CLOSED, 2)
+    lost_since = scene.now().unreachable_since
+    assert lost_since is not None
+    assert clock.to_epoch(lost_since) == made.evidence["to"] == last_good + 630
+    assert before - scene.total(scene.alice) == scene.rate() * (last_good - since)
+
+
+def test_a_host_whose_tunnel_comes_back_later_than_our_server_is_paid_for_our_outage(
+    scene: Tunnels,
+) -> None:
+    scene.live(600)
+    since = clock.epoch()
+    scene.live(600, down=True)
+    nodes.note_tunnels(server_name="local", error="")
+    until = clock.epoch()
+    late(scene, Sign.CLOSED, 2)
+    lost_since = scene.now().unreachable_since
+    assert lost_since is not None
+    assert clock.to_epoch(lost_since) == until
+    scene.settle()
+    [made] = Refund.objects.all()
+    assert (made.borne_by, made.amount) == ("platform", scene.rate() * (until - since))
+
+
+def test_a_closed_address_long_after_our_outage_is_unbilled_from_the_last_good_look(
+    scene: Tunnels,
+) -> None:
+    scene.live(60, down=True)
+    scene.live(300)
+    last_good = scene.now().last_probe
+    late(scene, Sign.CLOSED, 2)
+    assert scene.now().unreachable_since == last_good
+
+
+def test_who_restarts_during_our_outage_gets_back_what_was_billed_through(
+    scene: Tunnels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    since = clock.epoch()
+    scene.live(60, down=True)
+    for name in ("ssh_answers", "wait_for_ssh"):
+        monkeypatch.setattr(probing, name, lambda *a, **k: False)
+    services.restart_rental(actor=scene.alice, rental_id=scene.rental.pk)
+    scene.says(WorkloadState.RUNNING, restarts=1)
+    scene.live(30, down=True)
+    # What is up again answers a while after its address, and its outage could be dealt with before.
+    scene.live(70)
+    tasks.settle_tunnel_outages()
+    assert (Refund.objects.count(), TunnelOutage.objects.get().settled_at) == (0, None)
+    for name in ("ssh_answers", "wait_for_ssh"):
+        monkeypatch.setattr(probing, name, lambda *a, **k: True)
+    reconcile.sweep()
+    assert scene.now().state == "running"
+    scene.settle()
+    made = Refund.objects.get()
+    assert (made.evidence["from"], made.evidence["to"]) == (since, since + 95)
+    assert made.amount == scene.rate() * 95
+    assert TunnelOutage.objects.get().settled_at is not None
+
+
+def test_who_restarts_just_after_our_outage_gets_the_time_back(
+    scene: Tunnels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("ssh_answers", "wait_for_ssh"):
+        monkeypatch.setattr(probing, name, lambda *a, **k: True)
+    scene.live(60, down=True)
+    scene.live(10)
+    services.restart_rental(actor=scene.alice, rental_id=scene.rental.pk)
+    scene.says(WorkloadState.RUNNING, restarts=1)
+    assert scene.now().state == "running"
+    scene.settle()
+    assert Refund.objects.get().amount == scene.rate() * 65
+
+
+def test_a_restart_that_is_never_decided_keeps_nobody_waiting_for_more_than_an_hour(
+    scene: Tunnels,
+) -> None:
+    since = clock.epoch()
+    scene.live(60, down=True)
+    # Its machine never says that it has stopped it.
+    services.stop_rental(actor=scene.alice, rental_id=scene.rental.pk)
+    stopped = clock.epoch()
+    scene.live(30, down=True)
+    scene.settle()
+    assert (Refund.objects.count(), TunnelOutage.objects.get().settled_at) == (0, None)
+    for _ in range(60):
+        scene.traveller.shift(60)
+        scene.agent.beat()
+    scene.settle()
+    made = Refund.objects.get()
+    work = scene.rental.compute_rate * (stopped - since)
+    assert made.amount == work + scene.rental.storage_rate * 95
+    assert TunnelOutage.objects.get().settled_at is not None

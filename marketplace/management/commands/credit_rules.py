@@ -17,6 +17,10 @@ a fault: it is posted in the same transaction, without a ticket.
 """
 TAIL = """
 - At most what this rental paid for those seconds, less what was reversed, refunded or credited of them before.
+- A credit is for its seconds: when it is learned later that some of them are not billed at all, their part of it is
+  taken back, and no more.
+- `tunnels_down` ends where our server answered again. A machine whose own tunnel comes back later is unbilled from
+  there on. A restart during such an outage is credited when it is decided whether it is billed through.
 - Once for each incident, which is the fault and the second at which it happened.
 - The host gives back its share and the platform its fee. The host's part comes from earnings that have not
   matured, then from those that have; the rest is a debt, which the next earnings pay, and nothing is paid
