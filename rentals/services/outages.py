@@ -86,9 +86,9 @@ def note_probe(*, actor: Actor, rental_id: uuid.UUID, sign: Sign, at: dt.datetim
     """Write down one probe of a running rental through its public address.
 
     A closed address is not its renter's doing: two in a row make it unreachable, unbilled from the last good
-    probe (an outage of our own tunnels after it is billed, and credited by us), and one answer heals it. A container that is silent behind an open address may be: it is billed,
-    and stops when it was silent for `DC_SILENT_SECONDS` (ADR 15). What follows from the probe is done under the
-    same lock: a restart or a stop comes before all of it or after.
+    probe or from the end of an outage of ours after it, and one answer heals it. A container that is silent
+    behind an open address may be: it is billed, and stops when it was silent for `DC_SILENT_SECONDS` (ADR 15).
+    What follows from the probe is done under the same lock: a restart or a stop comes before all of it or after.
     """
     rental = lock_rental(rental_id)
     if State(rental.state) is not State.RUNNING:
