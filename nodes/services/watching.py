@@ -7,7 +7,6 @@ import uuid
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Max
 
 from accounts.actors import Actor
 from audit import services as audit
@@ -82,7 +81,7 @@ def tunnels_down(*, host: str) -> bool:
 def tunnels_back(*, host: str, before: dt.datetime) -> dt.datetime | None:
     """When the newest outage of the tunnel server with this public address ended, of those over by `before`."""
     over = TunnelOutage.objects.filter(server__public_host=host, until__lte=before)
-    return over.aggregate(last=Max("until"))["last"]
+    return over.order_by("-until").values_list("until", flat=True).first()
 
 
 def unsettled_outages(*, before: dt.datetime) -> list[TunnelOutage]:
