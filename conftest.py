@@ -14,6 +14,7 @@ from django.db import connection
 import testenv
 from core import outbox
 from nodes.search import board
+from rentals.lobby import lobby
 
 GUARDED = (
     "audit_auditevent",
@@ -71,8 +72,9 @@ def _flush_in_spite_of_the_guards() -> None:
 
 @pytest.fixture(autouse=True)
 def _no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Below the system tier nobody drains the outbox but the test itself (`drain`)."""
+    """Below the system tier nobody works beside the test: it drains the outbox itself (`drain`), waits included."""
     monkeypatch.setattr(outbox, "_hints", [])
+    monkeypatch.setattr(lobby, "run", lambda work: work())
 
 
 @pytest.fixture(autouse=True)

@@ -49,6 +49,7 @@ GRACE_FOR_UNKNOWN_SECONDS = 10.0
 ENGINE_PAUSE_SECONDS = 1.0
 NETWORK_RULES_SECONDS = 15.0
 CACHE_SECONDS = 60.0
+FRAME_SECONDS = 0.05
 BEATS_A_READING = 3
 
 
@@ -344,6 +345,8 @@ class Agent:
                     break
                 for report in part:
                     del batch[report.workload_id]
+                # What changes meanwhile goes into the next frame, and no more of them than the platform takes.
+                await asyncio.sleep(FRAME_SECONDS)
 
     async def _tell_cache(self) -> None:
         """Tell which images are here after each download, and now and then for what others pulled or removed."""

@@ -61,8 +61,9 @@ class AgentConsumer(AsyncConsumer):
             log.warning("agent socket: %s", error)
             await self._close(CLOSE_TRY_LATER, "the platform cannot read now; come back")
             return
-        await self._say([self.link.challenge()])
+        self._allowance = hub.allowance(self.link.key.pk)
         try:
+            await self._say([self.link.challenge()])
             await self._receive_all(receive)
         finally:
             if self.link.epoch:
@@ -109,6 +110,13 @@ class AgentConsumer(AsyncConsumer):
         if len(frame) > MAX_FRAME_BYTES:
             await self._say([Reject(code="frame_too_large", message="A frame is too large.")])
             await self._close(gateway.CLOSE_TOO_LARGE, "frame_too_large")
+            return False
+        if not self._allowance.take():
+            said = (
+                f"An agent sends at most {gateway.FRAMES_PER_SECOND:g} frames a second; come back."
+            )
+            await self._say([Reject(code="too_many_frames", message=said)])
+            await self._close(gateway.CLOSE_TOO_MANY, "too_many_frames")
             return False
         try:
             message = decode_from_agent(frame)

@@ -30,6 +30,35 @@ CLOSE_UNAUTHENTICATED = 4401
 CLOSE_FENCED = 4409
 CLOSE_TOO_LARGE = 1009
 CLOSE_TOO_MANY = 4429
+# Frames a second that an agent may send for ever, and how many at once: far more than 500 workloads need.
+FRAMES_PER_SECOND, FRAMES_AT_ONCE = 30.0, 1000
+
+
+@dataclass
+class Allowance:
+    """How many frames a link may send now: a bucket that fills up again."""
+
+    left: float = FRAMES_AT_ONCE
+    since: float = field(default_factory=time.monotonic)
+
+    def take(self) -> bool:
+        """Take one frame off; False when there is none left."""
+        self._fill()
+        if self.left < 1:
+            return False
+        self.left -= 1
+        return True
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it is as good as a new one."""
+        self._fill()
+        return self.left >= FRAMES_AT_ONCE
+
+    def _fill(self) -> None:
+        now = time.monotonic()
+        more = (now - self.since) * FRAMES_PER_SECOND
+        self.left, self.since = min(FRAMES_AT_ONCE, self.left + more), now
 
 
 @dataclass

@@ -23,7 +23,7 @@ from django.conf import settings
 from django.db import Error as DatabaseError
 
 from hostagent.protocol import Metrics
-from nodes import queries, services, telemetry
+from nodes import gateway, queries, services, telemetry
 from nodes.events import NEWS_CHANNEL
 
 log = logging.getLogger(__name__)
@@ -60,6 +60,7 @@ class Hub:
         self.beats: dict[tuple[str, int], float] = {}
         self.figures: dict[str, tuple[int, Metrics]] = {}
         self.lost_lines = 0
+        self._allowances: dict[object, gateway.Allowance] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._nudges: Counter[Connection] = Counter()
         self._nudging: set[asyncio.Task[None]] = set()
@@ -83,6 +84,10 @@ class Hub:
         """Forget a connection, unless a newer one has its place."""
         if self.connections.get(node_id) is connection:
             del self.connections[node_id]
+
+    def allowance(self, key_id: object) -> gateway.Allowance:
+        """Return how many frames the links of a key may send: whoever comes back gets no more by it."""
+        return self._allowances.setdefault(key_id, gateway.Allowance())
 
     def beat(self, node_id: str, epoch: int, metrics: Metrics) -> None:
         """Note a heartbeat. No I/O. However many come, a node keeps one set of figures for a flush."""
@@ -163,6 +168,8 @@ class Hub:
                         self._nudge(connection, connection.news)
 
     async def _poll(self) -> None:
+        left = {key: some for key, some in self._allowances.items() if not some.is_full}
+        self._allowances = left
         node_ids = list(self.connections)
         if not node_ids:
             return

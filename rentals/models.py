@@ -137,8 +137,11 @@ class Rental(models.Model):
     # The container has not been seen stopped since this instant, at which a stop or a restart ended
     # the bill: it is billed on from there when it answers again.
     billed_until = models.DateTimeField(null=True, blank=True)
+    # The last good probe, the last one at all, and how many were missed since the good one, until when.
     last_probe = models.DateTimeField(null=True, blank=True)
+    probed_at = models.DateTimeField(null=True, blank=True)
     missed_probes = models.PositiveSmallIntegerField(default=0)
+    missed_at = models.DateTimeField(null=True, blank=True)
     # Probes in a row that reached the container and found no SSH server there.
     silent_probes = models.PositiveSmallIntegerField(default=0)
     silent_since = models.DateTimeField(null=True, blank=True)

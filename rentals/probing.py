@@ -21,7 +21,7 @@ def look(host: str, port: int, *, timeout: float) -> Sign:
     """Say within `timeout` seconds what is at host:port."""
     try:
         connection = socket.create_connection((host, port), timeout=timeout)
-    except OSError:
+    except (OSError, ValueError, OverflowError):  # also what is no address at all
         return Sign.CLOSED
     with connection:
         try:

@@ -11,12 +11,13 @@ import datetime as dt
 import logging
 import uuid
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
+from functools import partial
+from typing import NamedTuple
 
 from django.conf import settings
 from django.db import DatabaseError
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Exists, F, OuterRef, Q
 
 from accounts.actors import Actor
 from billing.models import Refund
@@ -26,47 +27,67 @@ from nodes.machine import NodeStatus, Wish, WorkloadState
 from nodes.models import Node, TunnelOutage, Workload
 from nodes.services import has_restarted, note_settled, unsettled_outages
 from rentals import credits, probing, reasons, services
+from rentals.lobby import lobby
 from rentals.machine import COMING_UP, DISK_KEPT, LIVE, State
 from rentals.models import Rental, RentalQuerySet
-from rentals.services.life import deadline_of, seen_of
+from rentals.probing import Sign
+from rentals.rounds import Still, always, looked_at
+from rentals.services.life import Seen, deadline_of, seen_of
 from rentals.services.presenting import ssh_port
 
 log = logging.getLogger(__name__)
 
-# How long to wait for SSH when the agent has just said that the container is up, and when only the
-# clock brought us here: the clock comes again soon and must not hold a worker.
+# How long to wait in the lobby for SSH when the agent has just said that the container is up, and how long
+# the clock's round looks: it comes again soon.
 SSH_PATIENCE_SECONDS = 4.0
 SSH_GLANCE_SECONDS = 0.3
-# How long a running rental may take to greet, and how many are looked at at the same time.
+# After this many seconds a round begins no more looks: the next one goes on with the rest.
+STARTS_ROUND_SECONDS = 20.0
+PROBE_ROUND_SECONDS = 300.0
+# How long a running rental may take to greet.
 LOOK_SECONDS = 3.0
-LOOKS_AT_ONCE = 64
 # How long frps may go on refusing an address, say because something else there has the port.
 ADDRESS_PATIENCE_SECONDS = 10.0
 # An agent says that a container is idle when it has been so for this many beats, about a minute.
 IDLE_NEWS_BEATS = 12
 
 
+class Start(NamedTuple):
+    """A start of which only SSH is missing, and what that was seen by."""
+
+    rental: Rental
+    seen: Seen
+
+
 def advance_workload(workload_id: uuid.UUID) -> None:
-    """Advance the rental of this workload, if it has one."""
+    """Advance the rental of this workload, if it has one; what then waits for SSH waits in the lobby."""
     rental_id = Rental.objects.filter(workload_id=workload_id).values_list("pk", flat=True).first()
-    if rental_id is not None:
-        advance(rental_id)
+    if rental_id is None:
+        return
+    advance(rental_id)
+    for start in _waiting_for_ssh(pk=rental_id):
+        if not _overdue(start.rental):
+            lobby.enter(
+                rental_id,
+                of=(start.rental.renter_id, start.rental.node_id),
+                wait=partial(_wait_for_ssh, start),
+            )
 
 
-def advance(rental_id: uuid.UUID, *, patience: float = SSH_PATIENCE_SECONDS) -> None:
-    """Bring one rental a step closer to what its workload shows; wait `patience` seconds for SSH."""
+def advance(rental_id: uuid.UUID) -> None:
+    """Bring one rental a step closer to what its workload shows. Waits for nothing."""
     rental = Rental.objects.select_related("node", "version").get(pk=rental_id)
     workload = Workload.objects.get(pk=rental.workload_id)
     state = State(rental.state)
     if state in COMING_UP:
-        _come_up(rental, workload, patience)
+        _come_up(rental, workload)
     elif state is State.RUNNING:
         _watch(rental, workload)
     elif state in DISK_KEPT:
         _go_down(rental, workload)
 
 
-def _come_up(rental: Rental, workload: Workload, patience: float) -> None:
+def _come_up(rental: Rental, workload: Workload) -> None:
     seen = workload.observed_state
     system = Actor.system()
     if seen == WorkloadState.FAILED:
@@ -82,37 +103,29 @@ def _come_up(rental: Rental, workload: Workload, patience: float) -> None:
             seen=seen_of(rental, workload),
         )
     elif _overdue(rental):
-        _give_up(rental, workload)
+        if not _is_up(rental, workload):
+            _give_up(rental, seen_of(rental, workload))
     elif seen == WorkloadState.PULLING:
         services.mark_pulling(actor=system, rental_id=rental.pk)
-    elif seen == WorkloadState.STARTING:
+    elif seen == WorkloadState.STARTING or (
+        seen == WorkloadState.RUNNING and has_restarted(workload)
+    ):
         services.mark_starting(actor=system, rental_id=rental.pk)
-    elif seen == WorkloadState.RUNNING and has_restarted(workload):
-        services.mark_starting(actor=system, rental_id=rental.pk)
-        rental.refresh_from_db(fields=["state", "phase_since"])
-        host, port = rental.ssh_host, ssh_port(rental)
-        if probing.wait_for_ssh(host, port, patience=patience):
-            services.mark_running(
-                actor=system,
-                rental_id=rental.pk,
-                at=clock.epoch(),
-                seen=seen_of(rental, workload),
-            )
 
 
-def _give_up(rental: Rental, workload: Workload) -> None:
+def _is_up(rental: Rental, workload: Workload) -> bool:
+    """Whether only SSH is waited for: its round looks for the last time when the time is over."""
+    up = workload.observed_state == WorkloadState.RUNNING and has_restarted(workload)
+    return rental.state == State.STARTING.value and up
+
+
+def _give_up(rental: Rental, seen: Seen, sign: Sign = Sign.CLOSED) -> None:
     """Fail a start whose time is over; a container that runs behind an open address did its machine's part."""
     code, message = f"{rental.state}_timeout", f"{rental.node.name} took too long ({rental.state})."
-    if rental.state == State.STARTING and workload.observed_state == WorkloadState.RUNNING:
-        sign = probing.look(rental.ssh_host, ssh_port(rental), timeout=SSH_GLANCE_SECONDS)
-        if sign is probing.Sign.SILENT:
-            code, message = "ssh_silent", "The container runs and no SSH server answers in it."
+    if sign is Sign.SILENT:
+        code, message = "ssh_silent", "The container runs and no SSH server answers in it."
     services.fail_rental(
-        actor=Actor.system(),
-        rental_id=rental.pk,
-        code=code,
-        message=message,
-        seen=seen_of(rental, workload),
+        actor=Actor.system(), rental_id=rental.pk, code=code, message=message, seen=seen
     )
 
 
@@ -217,36 +230,87 @@ def _each_for_itself(rental_id: uuid.UUID) -> Iterator[None]:
         log.exception("rental %s is stuck", rental_id)
 
 
-def sweep() -> None:
-    """Advance every rental that is on its way somewhere, each for itself."""
+def sweep(still: Still = always) -> None:
+    """Advance every rental that is on its way somewhere, each for itself, while the place is `still` ours."""
     on_the_way = [state.value for state in LIVE - {State.RUNNING, State.STOPPED}]
     rental_ids = Rental.objects.filter(state__in=on_the_way).order_by("pk")
     for rental_id in list(rental_ids.values_list("pk", flat=True)):
+        if not still():
+            return
         with _each_for_itself(rental_id):
-            advance(rental_id, patience=SSH_GLANCE_SECONDS)
+            advance(rental_id)
+    look_at_starts(still)
 
 
-def probe_running() -> None:
-    """Look at every running rental through its public address.
+def look_at_starts(still: Still = always) -> None:
+    """Look at every start whose container is up, and give up those whose time is over and that do not answer.
+
+    Many at once, the oldest first: those that say nothing hold up nobody, and leave when their time is over.
+    """
+    for look in looked_at(_waiting_for_ssh(), _glance, seconds=STARTS_ROUND_SECONDS):
+        if not still():
+            return
+        start, sign = look.subject, look.found
+        with _each_for_itself(start.rental.pk):
+            if _overdue(start.rental):
+                _give_up(start.rental, start.seen, sign)
+            elif sign is Sign.ANSWERS:
+                _let_in(start)
+
+
+def _waiting_for_ssh(**which: uuid.UUID) -> list[Start]:
+    """Return the starts of which only SSH is missing, or whether it is this one, the oldest first."""
+    rentals = Rental.objects.filter(state=State.STARTING.value, **which)
+    rentals = rentals.select_related("version", "node").order_by("phase_since", "pk")
+    workloads = Workload.objects.in_bulk([rental.workload_id for rental in rentals])
+    both = [(rental, workloads[rental.workload_id]) for rental in rentals]
+    return [Start(one, seen_of(one, workload)) for one, workload in both if _is_up(one, workload)]
+
+
+def _glance(start: Start) -> Sign:
+    host, port = start.rental.ssh_host, ssh_port(start.rental)
+    if _overdue(start.rental):
+        return probing.look(host, port, timeout=SSH_GLANCE_SECONDS)
+    answers = probing.wait_for_ssh(host, port, patience=SSH_GLANCE_SECONDS)
+    return Sign.ANSWERS if answers else Sign.CLOSED
+
+
+def _wait_for_ssh(start: Start) -> None:
+    """Wait a little for a start that was just told to be up. Runs in the lobby."""
+    with _each_for_itself(start.rental.pk):
+        host, port = start.rental.ssh_host, ssh_port(start.rental)
+        if probing.wait_for_ssh(host, port, patience=SSH_PATIENCE_SECONDS):
+            _let_in(start)
+
+
+def _let_in(start: Start) -> None:
+    """SSH answered this start: it runs, unless it has become another one meanwhile."""
+    services.mark_running(
+        actor=Actor.system(), rental_id=start.rental.pk, at=clock.epoch(), seen=start.seen
+    )
+
+
+def probe_running(still: Still = always) -> None:
+    """Look at every running rental through its public address, while the place is `still` ours.
 
     Many at once: one that accepts and says nothing takes the whole time of a look, and holds up no other.
+    Those that were not looked at for longest come first.
     """
     running = Rental.objects.filter(state=State.RUNNING.value).select_related("version", "node")
-    there = running.exclude(node__status=NodeStatus.OFFLINE.value).order_by("pk")
-    with ThreadPoolExecutor(LOOKS_AT_ONCE) as pool:
-        looks = {
-            pool.submit(
-                probing.look, rental.ssh_host, ssh_port(rental), timeout=LOOK_SECONDS
-            ): rental.pk
-            for rental in there
-        }
-        for look in as_completed(looks):
-            rental_id = looks[look]
-            with _each_for_itself(rental_id):
-                services.note_probe(
-                    actor=Actor.system(), rental_id=rental_id, sign=look.result(), at=clock.now()
-                )
-                advance(rental_id)
+    there = running.exclude(node__status=NodeStatus.OFFLINE.value)
+    there = there.order_by(F("probed_at").asc(nulls_first=True), "pk")
+    for look in looked_at(there, _probe, seconds=PROBE_ROUND_SECONDS):
+        if not still():
+            return
+        with _each_for_itself(look.subject.pk):
+            services.note_probe(
+                actor=Actor.system(), rental_id=look.subject.pk, sign=look.found, at=look.at
+            )
+            advance(look.subject.pk)
+
+
+def _probe(rental: Rental) -> Sign:
+    return probing.look(rental.ssh_host, ssh_port(rental), timeout=LOOK_SECONDS)
 
 
 def settle_tunnel_outages() -> None:

@@ -14,8 +14,9 @@ def reconcile_rentals() -> None:
     with bus.alone("rentals.reconcile", seconds=30) as mine:
         if mine:
             reconcile.turn_prices()
+            mine.keep()
             reconcile.enforce_limits()
-            reconcile.sweep()
+            reconcile.sweep(mine.keep)
 
 
 @shared_task
@@ -56,4 +57,4 @@ def settle_tunnel_outages() -> None:
 def probe_rentals() -> None:
     with bus.alone("rentals.probe", seconds=60) as mine:
         if mine:
-            reconcile.probe_running()
+            reconcile.probe_running(mine.keep)

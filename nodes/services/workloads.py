@@ -30,6 +30,9 @@ from nodes.services.ports import release_ports
 WARN_OF_LOGS = dt.timedelta(days=3)
 # What an agent sees of a container that has not run yet.
 UP_TO_RUNNING = frozenset({"", WorkloadState.PULLING.value, WorkloadState.STARTING.value})
+# What a report may bring that moves a rental; and of a download, each step of this many, else bytes.
+NEWS = ("state", "generation", "restarts", "code", "idle")
+PULL_STEPS, PULL_STEP_BYTES = 50, 64 * 1024 * 1024
 OBSERVED = ["observed", "observed_state", "observed_generation", "observed_at"]
 
 
@@ -216,7 +219,8 @@ def record_observed(
     """Write down what an agent sees, and its images when it tells them; False when its session has been fenced.
 
     Runs in the caller's transaction. A workload that is wished absent and seen absent gives back its
-    part of the node here, and only here. Reports of workloads of other nodes change nothing.
+    part of the node here, and only here. Reports of workloads of other nodes change nothing, and of several
+    of one workload the last one counts.
     """
     node = Node.objects.lock().filter(pk=node_id).first()
     if node is None or node.epoch != epoch:
@@ -227,10 +231,14 @@ def record_observed(
             node=node, pk__in=[report.workload_id for report in reports]
         )
     }
-    for report in reports:
-        workload = mine.get(report.workload_id)
-        if workload is not None and report.generation == workload.generation:
-            _record_one(node, workload, report)
+    last = {
+        report.workload_id: report
+        for report in reports
+        if (workload := mine.get(report.workload_id)) is not None
+        and report.generation == workload.generation
+    }
+    for workload_id, report in last.items():
+        _record_one(node, mine[workload_id], report)
     if cache is not None:
         record_images(node, cache)
     return True
@@ -245,6 +253,7 @@ def _record_one(node: Node, workload: Workload, report: WorkloadReport) -> None:
     if seen == workload.observed:
         return
     changed = report.state.value != workload.observed_state
+    told = _news_of(seen) != _news_of(workload.observed)
     if _is_another_start(workload, report):
         workload.state_since = clock.now()
     had_run = workload.observed_state not in UP_TO_RUNNING
@@ -274,7 +283,15 @@ def _record_one(node: Node, workload: Workload, report: WorkloadReport) -> None:
     stopped = workload.wish == Wish.STOPPED and report.state is WorkloadState.STOPPED
     if workload.gone or stopped:
         release_allocation(node=node, workload=workload)
-    outbox.publish(WorkloadObserved(workload_id=str(workload.pk)))
+    if told:
+        outbox.publish(WorkloadObserved(workload_id=str(workload.pk)))
+
+
+def _news_of(seen: Mapping[str, Any]) -> tuple[object, ...]:
+    """Return what somebody has to hear of at once; the rest, say its traffic, is only written down."""
+    pull = seen.get("pull") or {"current": 0, "total": None}
+    step = max(1, pull["total"] // PULL_STEPS) if pull["total"] else PULL_STEP_BYTES
+    return *(seen.get(name) for name in NEWS), pull["total"], pull["current"] // step
 
 
 def _is_another_start(workload: Workload, report: WorkloadReport) -> bool:

@@ -10,11 +10,13 @@ import pytest
 from asgiref.sync import sync_to_async
 from channels.testing import WebsocketCommunicator
 
+from hostagent import agent as agent_module
 from hostagent.protocol import (
     MAX_FRAME_BYTES,
     Challenge,
     Heartbeat,
     Metrics,
+    Observed,
     Reject,
     Welcome,
     decode_from_platform,
@@ -25,7 +27,7 @@ from nodes import services as nodes
 from nodes.consumers import CLOSE_TRY_LATER, AgentConsumer
 from nodes.hub import hub
 from nodes.machine import NodeStatus
-from nodes.models import Node
+from nodes.models import Node, NodeKey
 from tests import cast
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -132,6 +134,48 @@ async def test_a_flood_of_nonsense_ends_the_connection() -> None:
         await socket.send_to(text_data="{}")
         assert (await hear(socket)).code == "type_unknown"
     assert await closed(socket) == gateway.CLOSE_TOO_MANY
+
+
+async def test_an_agent_that_sends_too_many_frames_is_told_so_closed_and_gets_no_more_by_coming_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    agent = await sync_to_async(joined)()
+    key = await NodeKey.objects.aget(node_id=agent.node_id)
+    monkeypatch.setattr(gateway, "FRAMES_PER_SECOND", 1e-9)
+    hub.allowance(key.pk).left = 5
+    for frames in (4, 0):
+        socket = dial(f"Bearer {agent.plain_key}")
+        if frames:
+            socket, welcome = await open_socket(agent)
+            void = encode(Observed(epoch=welcome.epoch - 1, workloads=[])).decode()
+        else:
+            await socket.connect()
+            assert isinstance(await hear(socket), Challenge)
+        for _ in range(frames + 1):
+            await socket.send_to(text_data=void)
+        answer = await hear(socket)
+        assert (type(answer), answer.code) == (Reject, "too_many_frames")
+        assert await closed(socket) == gateway.CLOSE_TOO_MANY
+    await hub._poll()
+    assert hub.allowance(key.pk).left < 1
+    hub.allowance(key.pk).left = gateway.FRAMES_AT_ONCE
+    await hub._poll()
+    assert key.pk not in hub._allowances
+
+
+@pytest.mark.unit
+def test_real_agents_have_far_more_frames_than_they_need(monkeypatch: pytest.MonkeyPatch) -> None:
+    allowance = gateway.Allowance()
+    # 500 workloads at once, each with its last words and an answer to a wish.
+    assert all(allowance.take() for _ in range(1000))
+    # A heartbeat every 5 s and a frame every 50 ms at most, for ever.
+    assert 1 / agent_module.FRAME_SECONDS + 1 / 5 < gateway.FRAMES_PER_SECOND
+    assert allowance.left < 50
+    allowance.since -= 10
+    assert not allowance.is_full
+    assert 300 <= allowance.left < 350
+    allowance.since -= 100
+    assert allowance.is_full
 
 
 async def test_a_forged_hello_is_refused_and_opens_nothing() -> None:

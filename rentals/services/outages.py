@@ -28,6 +28,7 @@ from rentals.services.moving import (
 )
 
 SILENCE = ["silent_probes", "silent_since"]
+PROBES = ["missed_probes", "missed_at", "last_probe", "probed_at"]
 
 
 @transaction.atomic
@@ -66,8 +67,8 @@ def resume_billing(*, actor: Actor, rental_id: uuid.UUID, at: int) -> None:
     if State(rental.state) is State.ENDED or is_ending(rental) or rental.unreachable_since is None:
         return
     rental.unreachable_since = None
-    rental.missed_probes = 0
-    rental.save(update_fields=["unreachable_since", "missed_probes"])
+    rental.missed_probes, rental.missed_at = 0, None
+    rental.save(update_fields=["unreachable_since", "missed_probes", "missed_at"])
     open_meters(actor, rental, at)
     _record(actor, rental, "rental.reachable", at)
 
@@ -83,29 +84,31 @@ def _record(actor: Actor, rental: Rental, verb: str, at: int) -> None:
 
 @transaction.atomic
 def note_probe(*, actor: Actor, rental_id: uuid.UUID, sign: Sign, at: dt.datetime) -> None:
-    """Write down one probe of a running rental through its public address.
+    """Write down a probe of a running rental through its public address, which began at `at`.
 
-    A closed address is not its renter's doing: two in a row make it unreachable, unbilled from the last good
-    probe or from the end of an outage of ours after it, and one answer heals it. A container that is silent
-    behind an open address may be: it is billed, and stops when it was silent for `DC_SILENT_SECONDS` (ADR 15).
-    What follows from the probe is done under the same lock: a restart or a stop comes before all of it or after.
+    A closed address is not its renter's doing: two misses, half a period apart at least, make it unreachable,
+    unbilled from the last good probe or from the end of an outage of ours after it, and one answer heals it. A
+    container that is silent behind an open address may be: it is billed, and stops when it was silent for
+    `DC_SILENT_SECONDS` (ADR 15). What follows from the probe is done under the same lock: a restart or a stop comes
+    before all of it or after. A probe older than the phase, or than one written down already, says nothing.
     """
     rental = lock_rental(rental_id)
-    if State(rental.state) is not State.RUNNING:
+    if State(rental.state) is not State.RUNNING or _is_late(rental, at):
         return
     if sign is not Sign.ANSWERS and tunnels_down(host=rental.ssh_host):
         # Our own tunnel server is down: no fault of the machine, which goes on earning. The renter gets
         # it back from the platform when the outage is over.
         return
-    if sign is Sign.CLOSED:
-        rental.missed_probes += 1
+    if sign is Sign.CLOSED and _is_another_miss(rental, at):
+        rental.missed_probes, rental.missed_at = rental.missed_probes + 1, at
     elif sign is Sign.ANSWERS:
-        rental.missed_probes, rental.last_probe = 0, at
-    open_since = rental.silent_since or at
+        rental.missed_probes, rental.missed_at, rental.last_probe = 0, None, at
+    open_since = _silent_since(rental, at)
     silent = sign is Sign.SILENT
     rental.silent_probes = rental.silent_probes + 1 if silent else 0
     rental.silent_since = open_since if silent else None
-    rental.save(update_fields=["missed_probes", "last_probe", *SILENCE])
+    rental.probed_at = at
+    rental.save(update_fields=[*PROBES, *SILENCE])
     last_good = clock.to_epoch(rental.last_probe or at)
     since = clock.to_epoch(open_since)
     if sign is Sign.ANSWERS:
@@ -115,8 +118,30 @@ def note_probe(*, actor: Actor, rental_id: uuid.UUID, sign: Sign, at: dt.datetim
         ours = tunnels_back(host=rental.ssh_host, before=at)
         ended = clock.to_epoch(ours) if ours else last_good
         pause_billing(actor=actor, rental_id=rental_id, at=max(last_good, ended))
-    elif rental.silent_probes * settings.DC.probe_seconds >= settings.DC.silent_seconds:
+    elif silent and (at - open_since).total_seconds() >= settings.DC.silent_seconds:
         _stop_silent(actor, rental, since)
+
+
+def _is_late(rental: Rental, at: dt.datetime) -> bool:
+    """Whether something newer is known; what is in the future was written before the clock was set back."""
+    now = clock.now()
+    return any(known and at < known <= now for known in (rental.phase_since, rental.probed_at))
+
+
+def _is_another_miss(rental: Rental, at: dt.datetime) -> bool:
+    """Whether a miss at `at` is not just the blip that was counted already, seen a second time."""
+    blip = dt.timedelta(seconds=settings.DC.probe_seconds / 2)
+    return rental.missed_at is None or abs(at - rental.missed_at) >= blip
+
+
+def _silent_since(rental: Rental, at: dt.datetime) -> dt.datetime:
+    """Return since when what is silent at `at` is: time that nobody watched is no silence."""
+    env = settings.DC
+    unseen = dt.timedelta(seconds=max(env.silent_seconds, 3 * env.probe_seconds))
+    since, last = rental.silent_since, rental.probed_at
+    if since is None or last is None or since > at or at - last > unseen:
+        return at
+    return since
 
 
 def _stop_silent(actor: Actor, rental: Rental, since: int) -> None:

@@ -65,7 +65,7 @@ def test_ssh_that_answers_late_is_billed_from_when_the_container_was_up(
     scene.pass_time(90)
     monkeypatch.undo()
     monkeypatch.setattr(probing, "wait_for_ssh", lambda *a, **k: True)
-    reconcile.advance(scene.rental.pk)
+    reconcile.sweep()
     assert (scene.now().state, scene.seconds("compute")) == ("running", 90)
 
 
@@ -80,7 +80,7 @@ def test_news_of_traffic_or_idleness_does_not_put_off_from_when_a_later_start_is
         scene.pass_time(10)
         scene.says(UP, sent_bytes=64_000_000 * step, idle=bool(step % 2))
     monkeypatch.setattr(probing, "wait_for_ssh", lambda *a, **k: True)
-    reconcile.advance(scene.rental.pk)
+    reconcile.sweep()
     assert (scene.now().state, scene.seconds("compute")) == ("running", 90)
 
 
@@ -99,7 +99,7 @@ def test_a_restart_is_billed_through_when_it_answers_and_not_at_all_when_it_does
     monkeypatch.setattr(probing, "look", lambda *a, **k: Sign.SILENT)
     scene.agent.report(scene.link, cast.workload_of(scene.rental), UP, restarts=2)
     scene.pass_time(121)
-    reconcile.advance(scene.rental.pk)
+    reconcile.sweep()
     rental = scene.now()
     assert (rental.state, (rental.end or {})["code"]) == ("stopping", "ssh_silent")
     assert (scene.seconds("compute"), rental.billed_until) == (30, None)
@@ -256,7 +256,7 @@ def answer_after(scene: Scene, monkeypatch: pytest.MonkeyPatch, seconds: int) ->
     if seconds:
         scene.pass_time(seconds)
         monkeypatch.setattr(probing, "wait_for_ssh", lambda *a, **k: True)
-        reconcile.advance(scene.rental.pk)
+        reconcile.sweep()
     assert scene.now().state == "running"
     scene.pass_time(1)
     services.end_rental(actor=scene.alice, rental_id=scene.rental.pk)
@@ -301,7 +301,7 @@ def test_a_later_start_that_answers_late_is_billed_and_not_counted(
     scene.says(UP)
     scene.pass_time(90)
     monkeypatch.setattr(probing, "wait_for_ssh", lambda *a, **k: True)
-    reconcile.advance(scene.rental.pk)
+    reconcile.sweep()
     assert (scene.seconds("compute"), FailedStart.objects.count()) == (90, 0)
 
 

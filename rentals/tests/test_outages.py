@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -197,18 +198,18 @@ def test_a_renter_who_switches_ssh_off_pays_until_it_is_stopped(scene: Outage) -
     scene.probe(30)
     Outage.sign = Sign.SILENT
     rental = scene.now()
-    for _ in range(5):
+    for _ in range(6):
         rental = scene.probe(30)
         assert (rental.state, rental.unreachable_since) == ("running", None)
     assert "No SSH server answers in it since 21 Nov, 12:01" in services.describe(rental).sentence
     rental = scene.probe(30)
     assert (rental.state, (rental.end or {})["code"]) == ("stopping", "ssh_silent")
-    assert (scene.seconds("compute"), scene.seconds("storage")) == (210, 210)
+    assert (scene.seconds("compute"), scene.seconds("storage")) == (240, 240)
     # What is paid for needs no brake.
     assert FailedStart.objects.count() == 0
     scene.traveller.shift(10)
     assert scene.says(WorkloadState.STOPPED).state == "stopped"
-    assert (scene.seconds("compute"), scene.seconds("storage")) == (210, 220)
+    assert (scene.seconds("compute"), scene.seconds("storage")) == (240, 250)
 
 
 @pytest.mark.parametrize("every", [2, 3, 5])
@@ -251,11 +252,11 @@ def test_silence_after_an_outage_is_billed_from_when_its_address_was_open_again_
     for _ in range(4):
         scene.probe(30)
     Outage.sign = Sign.SILENT
-    for _ in range(6):
+    for _ in range(7):
         scene.probe(30)
     rental = scene.now()
     assert (rental.state, (rental.end or {})["code"]) == ("stopping", "ssh_silent")
-    assert (scene.seconds("compute"), scene.seconds("storage")) == (150, 150)
+    assert (scene.seconds("compute"), scene.seconds("storage")) == (180, 180)
 
 
 def test_a_tunnel_that_dies_slowly_is_unbilled_from_the_last_good_answer(scene: Outage) -> None:
@@ -282,3 +283,67 @@ def test_silence_before_its_machine_was_lost_brings_none_of_the_gap_on_the_bill(
     scene.probe(0)
     scene.traveller.shift(5)
     assert (scene.seconds("compute"), scene.seconds("storage")) == (65, 65)
+
+
+def looked(scene: Outage, sign: Sign, ago: int = 0) -> Rental:
+    """Write down a look that began so many seconds ago."""
+    at = clock.now() - dt.timedelta(seconds=ago)
+    services.note_probe(actor=Actor.system(), rental_id=scene.rental.pk, sign=sign, at=at)
+    return scene.now()
+
+
+def test_six_looks_within_a_second_are_no_three_minutes_of_silence(scene: Outage) -> None:
+    scene.pass_time(60)
+    for _ in range(6):
+        looked(scene, Sign.SILENT)
+    assert (scene.now().state, scene.now().silent_since) == ("running", clock.now())
+
+
+def test_two_looks_within_a_second_are_no_outage_and_two_rounds_are(scene: Outage) -> None:
+    scene.pass_time(60)
+    for _ in range(2):
+        looked(scene, Sign.CLOSED)
+    assert (scene.now().missed_probes, scene.now().unreachable_since) == (1, None)
+    scene.traveller.shift(15)
+    assert looked(scene, Sign.CLOSED).unreachable_since == clock.from_epoch(clock.epoch() - 75)
+
+
+def test_late_rounds_stop_what_is_silent_no_later_than_others(scene: Outage) -> None:
+    Outage.sign = Sign.SILENT
+    for _ in range(3):
+        assert scene.probe(80).state == "running"
+    # The third look was 160 s after the first one.
+    assert scene.probe(20).state == "stopping"
+
+
+def test_a_silence_that_nobody_watched_is_none(scene: Outage) -> None:
+    Outage.sign = Sign.SILENT
+    scene.probe(30)
+    assert scene.probe(3600).state == "running"
+    assert scene.now().silent_since == clock.now()
+    assert scene.probe(180).state == "stopping"
+
+
+def test_a_look_from_before_a_restart_or_before_a_newer_one_says_nothing(scene: Outage) -> None:
+    scene.pass_time(60)
+    services.restart_rental(actor=scene.alice, rental_id=scene.rental.pk)
+    scene.says(WorkloadState.STARTING)
+    scene.says(WorkloadState.RUNNING, restarts=1)
+    before = Rental.objects.values().get()
+    assert before["state"] == "running"
+    looked(scene, Sign.CLOSED, ago=1)
+    scene.traveller.shift(30)
+    looked(scene, Sign.ANSWERS)
+    after = Rental.objects.values().get()
+    looked(scene, Sign.CLOSED, ago=1)
+    assert Rental.objects.values().get() == after
+    assert (after["missed_probes"], after["probed_at"]) == (0, clock.now())
+
+
+def test_looks_count_again_at_once_when_the_clock_was_set_back(scene: Outage) -> None:
+    scene.probe(30)
+    scene.traveller.shift(-3600)
+    Outage.sign = Sign.SILENT
+    assert scene.probe(30).silent_since == clock.now()
+    scene.probe(90)
+    assert scene.probe(90).state == "stopping"

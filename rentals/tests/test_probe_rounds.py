@@ -5,6 +5,7 @@ from __future__ import annotations
 import selectors
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -94,3 +95,25 @@ def test_whoever_takes_too_long_leaves_the_place_to_the_next() -> None:
         bus.client().set(key, "another", px=60_000)
     assert bus.client().get(key) == b"another"
     bus.client().delete(key)
+
+
+def test_whoever_keeps_the_place_has_it_for_as_long_as_the_work_lasts() -> None:
+    key = "dc:alone:test.kept"
+    with bus.alone("test.kept", seconds=0.6) as mine:
+        for _ in range(4):
+            time.sleep(0.25)
+            assert mine.keep()
+            with bus.alone("test.kept", seconds=60) as another:
+                assert not another
+        bus.client().set(key, "another", px=60_000)
+        time.sleep(0.25)
+        assert not mine.keep()
+        assert not mine
+    assert bus.client().get(key) == b"another"
+    bus.client().delete(key)
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize("host", ["a" * 300, "\udcff", "127.0.0.1"])
+def test_what_is_no_address_is_closed(host: str) -> None:
+    assert probing.look(host, 1_000_000, timeout=1) is probing.Sign.CLOSED

@@ -221,7 +221,7 @@ def test_a_restart_beside_the_last_silent_probe_waits_for_the_stop_and_is_refuse
     monkeypatch.setattr(probing, "ssh_answers", lambda *a, **k: True)
     with time_machine.travel("2026-11-21T12:00:00Z", tick=False) as traveller:
         scene = Scene(drain, traveller)
-        for _ in range(5):
+        for _ in range(6):
             scene.pass_time(30)
             _silent(scene)
         scene.pass_time(30)
@@ -230,7 +230,7 @@ def test_a_restart_beside_the_last_silent_probe_waits_for_the_stop_and_is_refuse
         # It waited for the probe and all that follows from it, and whoever restarts is told so.
         assert (outcome, rental.state) == ("action_not_now", "stopping")
         assert ((rental.end or {})["code"], FailedStart.objects.count()) == ("ssh_silent", 0)
-        assert scene.seconds("compute") == 180
+        assert scene.seconds("compute") == 210
     audit.seal_new()
     assert broken() == []
 
