@@ -257,14 +257,7 @@ def _record_one(node: Node, workload: Workload, report: WorkloadReport) -> None:
     if _is_another_start(workload, report):
         workload.state_since = clock.now()
     had_run = workload.observed_state not in UP_TO_RUNNING
-    if report.checkpoint is not None and seen["checkpoint"] != workload.observed.get("checkpoint"):
-        audit.record(
-            actor=Actor.of_agent(node.pk, node.name),
-            verb="workload.checkpointed",
-            subject_type="workload",
-            subject_id=workload.pk,
-            data=seen["checkpoint"],
-        )
+    _note_checkpoint(node, workload, seen)
     workload.observed = seen
     workload.observed_state = report.state.value
     workload.observed_generation = report.generation
@@ -285,6 +278,18 @@ def _record_one(node: Node, workload: Workload, report: WorkloadReport) -> None:
         release_allocation(node=node, workload=workload)
     if told:
         outbox.publish(WorkloadObserved(workload_id=str(workload.pk)))
+
+
+def _note_checkpoint(node: Node, workload: Workload, seen: Mapping[str, Any]) -> None:
+    done = seen["checkpoint"]
+    if done is not None and done != workload.observed.get("checkpoint"):
+        audit.record(
+            actor=Actor.of_agent(node.pk, node.name),
+            verb="workload.checkpointed",
+            subject_type="workload",
+            subject_id=workload.pk,
+            data=done,
+        )
 
 
 def _news_of(seen: Mapping[str, Any]) -> tuple[object, ...]:
