@@ -75,9 +75,9 @@ def test_a_start_that_is_overdue_and_comes_up_before_the_lock_goes_on(scene: Sce
     scene.agent.beat()
     rental, workload = read(scene)
     tell(scene, WorkloadState.RUNNING)
-    reconcile._come_up(rental, workload, 0)
+    reconcile._come_up(rental, workload)
     assert scene.now().state == "starting"
-    reconcile._come_up(*read(scene), 0)
+    reconcile.sweep()
     assert scene.now().state == "stopping"
 
 
@@ -88,7 +88,7 @@ def test_an_address_that_opens_before_the_lock_is_not_refused(scene: Scene) -> N
     scene.traveller.shift(11)
     rental, workload = read(scene)
     tell(scene, WorkloadState.STARTING)
-    reconcile._come_up(rental, workload, 0)
+    reconcile._come_up(rental, workload)
     assert (scene.now().state, scene.now().end) == ("starting", None)
 
 
