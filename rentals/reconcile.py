@@ -13,7 +13,6 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import NamedTuple
 
 from django.conf import settings
 from django.db import DatabaseError
@@ -32,8 +31,9 @@ from rentals.machine import COMING_UP, DISK_KEPT, LIVE, State
 from rentals.models import Rental, RentalQuerySet
 from rentals.probing import Sign
 from rentals.rounds import Still, always, looked_at
-from rentals.services.life import Seen, deadline_of, seen_of
+from rentals.services.life import Seen, seen_of
 from rentals.services.presenting import ssh_port
+from rentals.services.waiting import Start, is_overdue, is_up, waiting_for_ssh
 
 log = logging.getLogger(__name__)
 
@@ -52,21 +52,14 @@ ADDRESS_PATIENCE_SECONDS = 10.0
 IDLE_NEWS_BEATS = 12
 
 
-class Start(NamedTuple):
-    """A start of which only SSH is missing, and what that was seen by."""
-
-    rental: Rental
-    seen: Seen
-
-
 def advance_workload(workload_id: uuid.UUID) -> None:
     """Advance the rental of this workload, if it has one; what then waits for SSH waits in the lobby."""
     rental_id = Rental.objects.filter(workload_id=workload_id).values_list("pk", flat=True).first()
     if rental_id is None:
         return
     advance(rental_id)
-    for start in _waiting_for_ssh(pk=rental_id):
-        if not _overdue(start.rental):
+    for start in waiting_for_ssh(pk=rental_id):
+        if not is_overdue(start.rental):
             lobby.enter(
                 rental_id,
                 of=(start.rental.renter_id, start.rental.node_id),
@@ -102,8 +95,8 @@ def _come_up(rental: Rental, workload: Workload) -> None:
             message="Your public address could not be opened on our side. Rent again for another one.",
             seen=seen_of(rental, workload),
         )
-    elif _overdue(rental):
-        if not _is_up(rental, workload):
+    elif is_overdue(rental):
+        if not is_up(rental, workload):
             _give_up(rental, seen_of(rental, workload))
     elif seen == WorkloadState.PULLING:
         services.mark_pulling(actor=system, rental_id=rental.pk)
@@ -111,12 +104,6 @@ def _come_up(rental: Rental, workload: Workload) -> None:
         seen == WorkloadState.RUNNING and has_restarted(workload)
     ):
         services.mark_starting(actor=system, rental_id=rental.pk)
-
-
-def _is_up(rental: Rental, workload: Workload) -> bool:
-    """Whether only SSH is waited for: its round looks for the last time when the time is over."""
-    up = workload.observed_state == WorkloadState.RUNNING and has_restarted(workload)
-    return rental.state == State.STARTING.value and up
 
 
 def _give_up(rental: Rental, seen: Seen, sign: Sign = Sign.CLOSED) -> None:
@@ -136,11 +123,6 @@ def _is_shut_out(rental: Rental, workload: Workload) -> bool:
 
 def _waited(rental: Rental) -> float:
     return (clock.now() - rental.phase_since).total_seconds()
-
-
-def _overdue(rental: Rental) -> bool:
-    deadline = deadline_of(rental)
-    return deadline is not None and clock.now() > deadline
 
 
 def _fail(rental: Rental, workload: Workload) -> None:
@@ -247,29 +229,20 @@ def look_at_starts(still: Still = always) -> None:
 
     Many at once, the oldest first: those that say nothing hold up nobody, and leave when their time is over.
     """
-    for look in looked_at(_waiting_for_ssh(), _glance, seconds=STARTS_ROUND_SECONDS):
+    for look in looked_at(waiting_for_ssh(), _glance, seconds=STARTS_ROUND_SECONDS):
         if not still():
             return
         start, sign = look.subject, look.found
         with _each_for_itself(start.rental.pk):
-            if _overdue(start.rental):
+            if is_overdue(start.rental):
                 _give_up(start.rental, start.seen, sign)
             elif sign is Sign.ANSWERS:
                 _let_in(start)
 
 
-def _waiting_for_ssh(**which: uuid.UUID) -> list[Start]:
-    """Return the starts of which only SSH is missing, or whether it is this one, the oldest first."""
-    rentals = Rental.objects.filter(state=State.STARTING.value, **which)
-    rentals = rentals.select_related("version", "node").order_by("phase_since", "pk")
-    workloads = Workload.objects.in_bulk([rental.workload_id for rental in rentals])
-    both = [(rental, workloads[rental.workload_id]) for rental in rentals]
-    return [Start(one, seen_of(one, workload)) for one, workload in both if _is_up(one, workload)]
-
-
 def _glance(start: Start) -> Sign:
     host, port = start.rental.ssh_host, ssh_port(start.rental)
-    if _overdue(start.rental):
+    if is_overdue(start.rental):
         return probing.look(host, port, timeout=SSH_GLANCE_SECONDS)
     answers = probing.wait_for_ssh(host, port, patience=SSH_GLANCE_SECONDS)
     return Sign.ANSWERS if answers else Sign.CLOSED
