@@ -136,11 +136,15 @@ def run(state_dir: StateDir = DEFAULT_STATE) -> None:
     except ValueError as error:
         raise _stop(f"{registries.SETTING}: {error}") from error
     membership = _await_membership(identity)
+    refused: list[BaseException] = []
     try:
         asyncio.run(_until_stopped(Agent(state_dir, membership, identity)))
     except* LinkRefused as group:
-        # Exit code 0: a supervisor must not start us again, a newer session has taken over.
-        raise _stop(str(group.exceptions[0]), code=0) from group
+        refused += group.exceptions
+    if refused:
+        # Exit code 0: a supervisor must not start us again, a newer session has taken over. Not raised above: Python
+        # 3.11.2, which Debian 12 has, wraps what is raised in there into a group, and the code would be 1.
+        raise _stop(str(refused[0]), code=0)
 
 
 async def _until_stopped(agent: Agent) -> None:

@@ -13,12 +13,12 @@ from deploy.local.lanes import LaneError
 from deploy.local.places import CHECKOUT, Artifacts, cache_home
 
 TIERS = ("unit", "service", "system", "browser", "crash")
-# The words that may follow a verb; a bench is looked up where it lies.
+# The words that may follow a verb; a bench is a file.
 WORDS_OF = {
     "demo": ("--walk", "--fresh"),
     "dev": ("--fresh",),
     "test": (*TIERS, "histories", "hammer"),
-    "bench": None,
+    "bench": tuple(sorted(path.stem for path in (CHECKOUT / "bench").glob("[a-z]*.py"))),
 }
 # The verb's module, what has to be ready for it, and whether it needs root.
 VERBS = {
@@ -33,7 +33,7 @@ VERBS = {
 # sudo drops the environment; these say how to reach registries and how to behave.
 KEPT_BY_SUDO = ("CI", "TERM", "NO_COLOR", "PATH", "GOPROXY", "GOSUMDB", "SSL_CERT_FILE",
                 "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS", "http_proxy",
-                "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")  # fmt: skip
+                "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "DOCKER_HOST")  # fmt: skip
 PREFIXES_KEPT_BY_SUDO = ("DC_", "PIP_", "UV_", "npm_config_")
 
 
@@ -41,7 +41,7 @@ def main(arguments: list[str]) -> int:
     """Run the verb; does not return when it could be started."""
     verb = arguments[0]
     allowed = WORDS_OF.get(verb, ())
-    if allowed is not None and (unknown := [word for word in arguments[1:] if word not in allowed]):
+    if unknown := [word for word in arguments[1:] if word not in allowed]:
         known = f"; it knows {' '.join(allowed)}" if allowed else ""
         print(f"`./run {verb}` does not know {' '.join(unknown)}{known}.", file=sys.stderr)
         return 2
