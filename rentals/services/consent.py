@@ -10,6 +10,8 @@ from django.db import transaction
 from accounts.actors import Actor
 from core import clock, money, outbox
 from core.errors import Conflict, Invalid, NotFound
+from nodes.machine import WorkloadState
+from nodes.models import Workload
 from rentals.events import RaiseAnswered
 from rentals.machine import PriceState, State
 from rentals.models import PriceChange, Rental
@@ -70,6 +72,13 @@ def _require_going_on(rental: Rental) -> None:
             "action_not_now",
             "This rental has reached the end, the cap or the idleness that you set, and stops. Raise or remove that "
             "first; nothing was changed.",
+        )
+    workload = Workload.objects.get(pk=rental.workload_id)
+    if State(rental.state) is State.RUNNING and workload.observed_state != WorkloadState.RUNNING:
+        # Its machine has told of an end that is not in the bill yet, and that may lie before this second.
+        raise Conflict(
+            "action_not_now",
+            "Its machine tells that this rental no longer runs. Look at it again in a moment; nothing was changed.",
         )
 
 

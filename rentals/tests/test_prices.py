@@ -465,6 +465,21 @@ def test_a_yes_after_the_end_that_the_clock_has_not_carried_out_yet_changes_noth
     assert scene.lines("compute") == [(OLD, 60)]
 
 
+def test_a_yes_after_an_end_that_the_machine_has_told_and_nobody_has_handled_changes_nothing(
+    scene: Priced,
+) -> None:
+    """Found by random lives: the seconds up to the yes would stay billed, though nothing ran."""
+    raised(scene, "0.10", "0.10")
+    scene.go_to(50, worker=False)
+    failed = WorkloadState.FAILED
+    scene.agent.report(scene.link, cast.workload_of(scene.rental), failed, code="container_exited")
+    scene.go_to(200, worker=False)
+    with pytest.raises(Conflict, match="no longer runs"):
+        scene.answer(accept=True)
+    scene.go_to(201)
+    assert scene.lines("compute") == [(OLD, 50)]
+
+
 def test_nobody_else_answers_and_nothing_changes(scene: Priced) -> None:
     scene.ask("0.10")
     scene.go_to(TERM - NOTICE)
