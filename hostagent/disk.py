@@ -19,6 +19,7 @@ from typing import Protocol
 
 from hostagent.engine import Engine, EngineAway, EngineError
 from hostagent.journal import Journal
+from hostagent.planner import Wish
 from hostagent.protocol import ContainerSpec
 
 log = logging.getLogger(__name__)
@@ -70,6 +71,7 @@ class Watched(Protocol):
     id: str
     generation: int
     spec: ContainerSpec | None
+    wish: Wish
 
     def wake(self) -> None: ...
 
@@ -113,14 +115,21 @@ class DiskWatch:
     def judge(self, sizes: dict[tuple[str, int], int], workloads: Iterable[Watched]) -> None:
         """Fail every workload that is over its limit; its own task then stops it.
 
+        What is on its way down already is left: it must lose no chance by being seen again, and its ten minutes
+        begin with its next start.
+
         Args:
             sizes: (workload id, generation) -> bytes that its running container has written.
         """
-        watched = {(each.id, each.generation): each for each in workloads if each.spec}
+        watched = {(each.id, each.generation): each for each in workloads if self._is_up(each)}
         self._guards = {key: guard for key, guard in self._guards.items() if key in watched}
         for key, used in sizes.items():
             if key in watched:
                 self._judge_one(watched[key], used)
+
+    def _is_up(self, workload: Watched) -> bool:
+        failed = self.journal.failure(workload.id, workload.generation) is not None
+        return workload.spec is not None and workload.wish is Wish.RUNNING and not failed
 
     def _judge_one(self, workload: Watched, used: int) -> None:
         assert workload.spec is not None

@@ -10,15 +10,14 @@ from deploy.local import reaper
 from deploy.local.bootstrap import bootstrap
 from deploy.local.image import ImageError
 from deploy.local.lanes import LaneError
-from deploy.local.places import CHECKOUT, Artifacts, cache_home
+from deploy.local.places import CHECKOUT, TIERS, Artifacts, benches, cache_home
 
-TIERS = ("unit", "service", "system", "browser", "crash")
 # The words that may follow a verb; a bench is a file.
 WORDS_OF = {
     "demo": ("--walk", "--fresh"),
     "dev": ("--fresh",),
     "test": (*TIERS, "histories", "hammer"),
-    "bench": tuple(sorted(path.stem for path in (CHECKOUT / "bench").glob("[a-z]*.py"))),
+    "bench": benches(),
 }
 # The verb's module, what has to be ready for it, and whether it needs root.
 VERBS = {

@@ -17,6 +17,7 @@ STRIPE_MOCK_MODULE = CHECKOUT / "deploy" / "stripe-mock"
 FRONT_END_SOURCES = ("package.json", "package-lock.json", ".npmrc", "static/src", "templates")
 # Change this when the way something is built changes, to build it anew everywhere.
 BUILD_EDITION = "1"
+TIERS = ("unit", "service", "system", "browser", "crash")
 
 
 def _xdg(variable: str, fallback: str) -> Path:
@@ -28,6 +29,11 @@ def cache_home() -> Path:
     if os.geteuid() == 0:
         return Path("/var/cache/dcompute")
     return _xdg("XDG_CACHE_HOME", ".cache") / "dcompute"
+
+
+def benches() -> tuple[str, ...]:
+    """Return the names of the benches: each is a file."""
+    return tuple(sorted(path.stem for path in (CHECKOUT / "bench").glob("[a-z]*.py")))
 
 
 def checkout_id() -> str:

@@ -8,15 +8,13 @@ import subprocess
 import sys
 import time
 
-from deploy.local.places import CHECKOUT, Artifacts, cache_home
+from deploy.local.places import CHECKOUT, TIERS, Artifacts, benches, cache_home
 
 # The tiers in the order in which they run: fast ones first.
-TIERS = ("unit", "service", "system", "browser", "crash")
 # A killed program cannot tell what it ran, so the crash tier is not measured.
 MEASURED = ("unit", "service", "system", "browser")
 COVERAGE_PERCENT = 90
 HISTORIES, HAMMERINGS = 10_000, 10
-BENCHES = CHECKOUT / "bench"
 
 
 def main(arguments: list[str]) -> int:
@@ -89,15 +87,9 @@ def _coverage(*words: str) -> str:
 
 
 def _bench(names: list[str]) -> int:
-    found = sorted(path.stem for path in BENCHES.glob("*.py") if not path.stem.startswith("_"))
-    if unknown := [name for name in names if name not in found]:
-        print(
-            f"There is no bench {' '.join(unknown)}; there are {' '.join(found)}.", file=sys.stderr
-        )
-        return 2
     codes = [
         subprocess.run([sys.executable, "-m", f"bench.{name}"], check=False).returncode
-        for name in names or found
+        for name in names or benches()
     ]
     return max(codes, default=0)
 

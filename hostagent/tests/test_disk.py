@@ -11,6 +11,7 @@ from hostagent import disk
 from hostagent.disk import CHANCES, CLEANUP_SECONDS, GIB, SLACK_BYTES, DiskWatch, Guard
 from hostagent.engine import Engine
 from hostagent.journal import Journal
+from hostagent.planner import Wish
 from hostagent.protocol import ContainerSpec
 from hostagent.tests.test_spec import SPEC
 
@@ -22,6 +23,7 @@ class Rental:
     id: str
     generation: int = 1
     spec: ContainerSpec | None = SPEC
+    wish: Wish = Wish.RUNNING
     woken: list[None] = field(default_factory=list)
 
     def wake(self) -> None:
@@ -83,8 +85,36 @@ def test_one_that_is_over_fails_with_words_and_its_neighbour_goes_on(
     # Known to the agent that comes after this one, and forgotten with the workload.
     kept = Journal(tmp_path / "journal.json")
     assert (kept.disk_stops("full", 1), kept.disk_stops("full", 2)) == (1, 0)
+    watch.journal.forget_failure("full")
     watch.judge({("full", 1): size}, [full])
     assert watch.journal.disk_stops("full", 1) == 0
+
+
+def test_one_that_is_seen_again_while_it_stops_loses_no_chance_and_has_its_ten_minutes_later(
+    watch: DiskWatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, full = 1000.0, Rental("full")
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    sizes = {("full", 1): SPEC.resource_limits.disk_gb * GIB + GIB}
+    watch.judge(sizes, [full])
+    for _ in range(3):
+        now += 5
+        sizes["full", 1] += GIB
+        watch.judge(sizes, [full])
+    assert (watch.journal.disk_stops("full", 1), len(full.woken)) == (1, 1)
+    # The platform wishes it stopped, which forgets the failure; nothing new is written down about it.
+    watch.journal.forget_failure("full")
+    full.wish = Wish.STOPPED
+    watch.judge(sizes, [full])
+    assert watch.journal.failure("full", 1) is None
+    full.wish, now = Wish.RUNNING, now + 3 * CLEANUP_SECONDS
+    watch.judge(sizes, [full])
+    now += CLEANUP_SECONDS
+    watch.judge(sizes, [full])
+    assert watch.journal.failure("full", 1) is None
+    now += 1
+    watch.judge(sizes, [full])
+    assert watch.journal.disk_stops("full", 1) == 2
 
 
 def test_who_did_not_delete_anything_reads_so(watch: DiskWatch) -> None:
